@@ -1,0 +1,81 @@
+"""Entry of the ``quant`` command: the command tree, and errors turned into a sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from quant_dagster import __version__
+from quant_dagster.errors import (
+    BooksError,
+    ConfigurationError,
+    ControlError,
+    DataUnavailableError,
+    LedgerError,
+    MalformedDataError,
+    OrderError,
+    QuantError,
+    RiskError,
+)
+
+_EXIT_CODES: tuple[tuple[type[QuantError], int], ...] = (
+    (ConfigurationError, 2),
+    (DataUnavailableError, 3),
+    (MalformedDataError, 3),
+    (RiskError, 4),
+    (OrderError, 4),
+    (ControlError, 4),
+    (LedgerError, 5),
+    (BooksError, 5),
+)
+
+app = typer.Typer(
+    name="quant",
+    help="A systematic trading desk: data, features, forecasts, signals, risk-approved orders, fills and books.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"quant_dagster {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Global options."""
+
+
+def build() -> typer.Typer:
+    """The whole command tree."""
+    from quant_dagster.cli import inspect_commands, ledger_commands, trading_commands, verify_commands
+
+    for module in (trading_commands, inspect_commands):
+        module.register(app)
+    app.add_typer(verify_commands.app, name="verify")
+    app.add_typer(ledger_commands.ledger_app, name="ledger")
+    app.add_typer(ledger_commands.control_app, name="control")
+    return app
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        build()()
+    except QuantError as error:
+        sys.stderr.write(f"quant: {error}\n")
+        sys.exit(next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1))
+    except KeyboardInterrupt:
+        sys.stderr.write("quant: interrupted; running the same command again goes on where it stopped\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Commands that do something: backfill, cycle, replay."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from quant_dagster.cli.options import (
+    EndOption,
+    Json,
+    Mode,
+    SessionOption,
+    StartOption,
+    Symbols,
+    UniverseOption,
+    Vendor,
+    VendorPath,
+    Workers,
+    open_context,
+    parse_day,
+)
+
+if TYPE_CHECKING:
+    from quant_dagster.cycle.context import TradingContext
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the tree."""
+    app.command()(backfill)
+    app.command()(cycle)
+    app.command()(replay)
+    app.command()(report)
+
+
+def backfill(
+    vendor: Vendor = None,
+    path: VendorPath = None,
+    universe: UniverseOption = None,
+    symbols: Symbols = None,
+    start: StartOption = None,
+    end: EndOption = None,
+    json: Json = False,
+) -> None:
+    """Load history from the vendors, build bars and score their quality. Repeating it loads only what changed."""
+    from quant_dagster.cli.output import print_facts, progress_bar
+    from quant_dagster.cycle.history import backfill as load
+
+    with progress_bar(quiet=json) as progress:
+        context = open_context(symbols, progress, vendor=vendor, path=path, universe=universe)
+        first = parse_day(start, "--start") or context.settings.market_data.history_start
+        last = parse_day(end, "--end") or context.calendar.latest_completed(context.now())
+        done = load(context, first, last)
+    loaded = [asdict(report) for report in done.loaded.reports]
+    facts = {
+        "symbols": len(context.symbols),
+        "vendors": loaded if json else ", ".join(f"{r['vendor']} ({r['source']})" for r in loaded),
+        "rows": sum(r["rows"] for r in loaded),
+        "inserted": sum(r["inserted"] for r in loaded),
+        "updated": sum(r["updated"] for r in loaded),
+        "unchanged": sum(r["unchanged"] for r in loaded),
+        "restated": sum(r["restated"] for r in loaded),
+        "rejected": {reason: count for r in loaded for reason, count in r["rejected"].items()},
+        "missing_symbols": sorted({symbol for r in loaded for symbol in r["missing_symbols"]}),
+        "bars": done.bars.rows,
+        "bars_changed": done.bars.inserted + done.bars.updated,
+        "scored": done.scored,
+    }
+    print_facts(facts, title="Backfill", as_json=json)
+
+
+def cycle(
+    session: SessionOption = None,
+    symbols: Symbols = None,
+    workers: Workers = None,
+    mode: Mode = None,
+    vendor: Vendor = None,
+    path: VendorPath = None,
+    universe: UniverseOption = None,
+    json: Json = False,
+) -> None:
+    """Run one session through every stage. A session is decided once: running it again changes nothing.
+
+    Without --session it is the newest session there are bars for.
+    """
+    from quant_dagster.cli.output import print_facts, print_json, print_rows, progress_bar
+    from quant_dagster.cycle.run import run_cycle
+    from quant_dagster.cycle.session import newest_session
+
+    with progress_bar(quiet=json) as progress:
+        context = open_context(
+            symbols, progress, workers=workers, mode=mode, vendor=vendor, path=path, universe=universe
+        )
+        day = parse_day(session, "--session") or newest_session(context, context.now())
+        done = run_cycle(context, day)
+    if json:
+        print_json(asdict(done))
+        return
+    facts = {name: value for name, value in asdict(done).items() if name not in ("seconds", "actions")}
+    print_facts(facts | done.actions, title=f"Cycle of {day}", as_json=False)
+    if done.seconds:
+        stages = [{"stage": name, "seconds": value} for name, value in done.seconds.items()]
+        stages.append({"stage": "total", "seconds": sum(done.seconds.values())})
+        print_rows(stages, ["stage", "seconds"], title="Time of each stage", as_json=False)
+
+
+def replay(
+    sessions: Annotated[int, typer.Option("--sessions", min=1, help="How many sessions to trade.")] = 20,
+    end: EndOption = None,
+    symbols: Symbols = None,
+    workers: Workers = None,
+    vendor: Vendor = None,
+    path: VendorPath = None,
+    universe: UniverseOption = None,
+    html: Annotated[bool, typer.Option("--report/--no-report", help="Write the HTML report.")] = True,
+    json: Json = False,
+) -> None:
+    """Trade past sessions on paper, one after the other, exactly as they would have been traded. Safe to interrupt."""
+    from quant_dagster.cli.output import console, print_json, print_rows, progress_bar
+    from quant_dagster.cycle.run import replay as run
+
+    with progress_bar(quiet=json) as progress:
+        context = open_context(symbols, progress, workers=workers, vendor=vendor, path=path, universe=universe)
+        reports = run(context, sessions, parse_day(end, "--end"))
+        page = None
+        if html:
+            progress("writing the report", 0, 1)
+            page = _write_report(context, [report.session for report in reports])
+            progress("writing the report", 1, 1)
+    rows = [asdict(report) | report.actions for report in reports]
+    if json:
+        print_json({"cycles": rows, "report": str(page) if page else None})
+        return
+    columns = ["session", "repeated", "BUY", "SELL", "HOLD", "REJECT", "orders", "fills", "expired", "equity"]
+    print_rows(rows, columns, title=f"Replay of {len(rows)} sessions, {len(context.symbols)} symbols", as_json=False)
+    done = sum(not report.repeated for report in reports)
+    if not done:
+        console.print("Every session had been traded before: nothing was decided, ordered or filled again.")
+    first = context.settings.portfolio.initial_cash
+    final = reports[-1].equity
+    console.print(f"Equity {final:,.2f} {context.settings.portfolio.currency}, P&L {final - first:+,.2f}.")
+    if page:
+        console.print(f"Report: {page}")
+
+
+def report(
+    sessions: Annotated[int | None, typer.Option("--sessions", min=1, help="Newest sessions; default all.")] = None,
+    universe: UniverseOption = None,
+    json: Json = False,
+) -> None:
+    """Write the HTML report of what the ledger holds."""
+    from sqlalchemy import select
+
+    from quant_dagster.cli.output import print_facts
+    from quant_dagster.storage.ledger_tables import cycles
+
+    context = open_context(universe=universe)
+    context.ledger.require_current()
+    with context.ledger.read() as connection:
+        days = list(connection.execute(select(cycles.c.session).order_by(cycles.c.session)).scalars())
+    page = _write_report(context, days[-sessions:] if sessions else days)
+    print_facts({"report": str(page), "sessions": len(days)}, title="Report", as_json=json)
+
+
+def _write_report(context: TradingContext, days: list[date]) -> Path:
+    from quant_dagster.operations.report import write_report
+
+    return write_report(
+        context.ledger,
+        context.lake,
+        context.home,
+        sessions=days,
+        universe=context.universe,
+        settings=context.settings,
+    )

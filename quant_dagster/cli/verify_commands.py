@@ -1,0 +1,78 @@
+"""``quant verify``: is what is stored complete and right? Exit code 1 when it is not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from quant_dagster.cli.options import Json, open_context, parse_symbols
+
+app = typer.Typer(help="Check the store, the ledger and the audit chain; exit code 1 when something is wrong.")
+
+
+@app.command()
+def backfill(
+    min_symbols: Annotated[int, typer.Option("--min-symbols", min=1, help="Symbols that must have enough.")] = 20,
+    min_sessions: Annotated[int, typer.Option("--min-sessions", min=1, help="Sessions each must have.")] = 1260,
+    json: Json = False,
+) -> None:
+    """Are there enough symbols with enough sessions?"""
+    from quant_dagster.cli.output import print_facts
+    from quant_dagster.market_data.verification import verify_backfill
+
+    result = verify_backfill(open_context().lake, min_symbols, min_sessions)
+    facts = asdict(result)
+    if not json:
+        facts["short"] = f"{len(result.short)} symbols have fewer than {min_sessions} sessions"
+    print_facts(facts, title="Backfill verified" if result.passed else "Backfill falls short", as_json=json)
+    _exit(result.passed)
+
+
+@app.command()
+def symbols(
+    names: Annotated[str, typer.Argument(metavar="A,B", help="Symbols to check.")],
+    json: Json = False,
+) -> None:
+    """Is there a bar for every session of these symbols' lives?"""
+    from quant_dagster.cli.output import print_rows
+    from quant_dagster.market_data.verification import verify_symbols
+
+    context = open_context()
+    results = verify_symbols(context.lake, parse_symbols(names) or [], context.calendar)
+    rows = [asdict(result) | {"complete": result.complete} for result in results]
+    columns = ["symbol", "sessions", "first", "last", "missing", "complete"]
+    print_rows(rows, columns, title="Symbols", as_json=json)
+    _exit(all(result.complete for result in results))
+
+
+@app.command()
+def ledger(json: Json = False) -> None:
+    """Do the books balance, are positions the sum of fills, are orders what their events say?"""
+    from quant_dagster.cli.output import print_facts
+    from quant_dagster.operations.verification import verify_ledger
+
+    report = verify_ledger(open_context().ledger)
+    facts = {"sound": report.sound, "counts": report.counts, "problems": list(report.problems)}
+    print_facts(facts, title="Ledger", as_json=json)
+    _exit(report.sound)
+
+
+@app.command()
+def audit(json: Json = False) -> None:
+    """Is the audit chain intact, and do orders, fills and decisions agree with it?"""
+    from quant_dagster.cli.output import print_facts
+    from quant_dagster.observability.audit import verify
+
+    context = open_context()
+    context.ledger.require_current()
+    report = verify(context.ledger)
+    facts = {"intact": report.intact, "rows": report.rows, "problems": list(report.problems)}
+    print_facts(facts, title="Audit log", as_json=json)
+    _exit(report.intact)
+
+
+def _exit(passed: bool) -> None:
+    if not passed:
+        raise typer.Exit(1)

@@ -1,0 +1,112 @@
+"""Run one cycle, or replay many: the stages in order, timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import TypeVar
+
+from quant_dagster.cycle import history
+from quant_dagster.cycle.approval import Approval
+from quant_dagster.cycle.context import TradingContext
+from quant_dagster.cycle.session import SessionCycle
+from quant_dagster.errors import DataUnavailableError
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class CycleReport:
+    """What one cycle did; ``seconds`` per stage. ``repeated``: it had been completed before and nothing was done."""
+
+    session: date
+    repeated: bool = False
+    bars: int = 0
+    features: int = 0
+    forecasts: int = 0
+    fallbacks: int = 0
+    signals: int = 0
+    fills: int = 0
+    expired: int = 0
+    orders: int = 0
+    sent: int = 0
+    actions: dict[str, int] = field(default_factory=dict)
+    equity: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def run_cycle(context: TradingContext, session: date) -> CycleReport:
+    """One session through every stage; a completed session is left alone."""
+    cycle = SessionCycle(context, session)
+    report = CycleReport(session)
+    context.ledger.upgrade()
+    if cycle.is_complete():
+        report.repeated = True
+        report.equity = float(cycle.account().equity)
+        return report
+
+    def timed(stage: str, work: Callable[[], _T]) -> _T:
+        started = time.perf_counter()
+        result = work()
+        report.seconds[stage] = time.perf_counter() - started
+        return result
+
+    timed("open", cycle.begin)
+    timed("raw_prices", cycle.ingest)
+    report.bars = timed("bars", cycle.build_bars)
+    timed("quality", cycle.score_quality)
+    settlement = timed("fills", cycle.settle)
+    report.fills, report.expired = settlement.fills, settlement.expired
+    report.features = timed("features", cycle.store_features).height
+    timed("online features", cycle.push_features)
+    forecasts = timed("forecasts", cycle.forecast)
+    report.forecasts = forecasts.height
+    report.fallbacks = forecasts["fallback"].drop_nulls().len()
+    report.signals = timed("signals", cycle.make_signals).height
+    approval: Approval = timed("approved_orders", cycle.approve)
+    report.orders, report.actions = approval.orders, dict(approval.actions)
+    report.sent = timed("submit", cycle.submit).sent
+    timed("close", cycle.complete)
+    report.equity = float(cycle.account().equity)
+    return report
+
+
+def replay(
+    context: TradingContext,
+    sessions: int,
+    end: date | None = None,
+    on_cycle: Callable[[CycleReport], None] = lambda report: None,
+) -> list[CycleReport]:
+    """Load history, then trade the last ``sessions`` sessions up to ``end`` one after the other.
+
+    Sessions already traded are left alone, so the same replay again changes nothing and one that was killed goes on.
+
+    Parameters
+    ----------
+    end
+        Last session; default: the newest the vendors have.
+    """
+    days = replay_sessions(context, sessions, end)
+    reports = []
+    for number, session in enumerate(days):
+        context.progress("replaying sessions", number, len(days))
+        report = run_cycle(context, session)
+        on_cycle(report)
+        reports.append(report)
+    context.progress("replaying sessions", len(days), len(days))
+    return reports
+
+
+def replay_sessions(context: TradingContext, sessions: int, end: date | None) -> Sequence[date]:
+    """Load the history a replay needs and say which sessions it trades."""
+    last = end or context.calendar.latest_completed(context.now())
+    context.ledger.upgrade()
+    history.backfill(context, context.settings.market_data.history_start, last)
+    bars = context.lake.read("bars", columns=["session"], symbols=context.symbols, end=last, ordered=False)
+    newest = bars["session"].max()
+    if not isinstance(newest, date):
+        raise DataUnavailableError("every symbol", "every vendor", None, last, "no bars up to there")
+    # Twice the calendar days hold more than enough sessions; the surplus is cut.
+    return context.calendar.session_dates(newest - timedelta(days=2 * sessions + 14), newest)[-sessions:]

@@ -1,0 +1,85 @@
+"""The code location: assets, checks, resources, sensors and schedules, assembled by `build_defs`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+from assets.marts import build_mart_assets
+
+from assets.market_data import build_market_data_assets
+from assets.models import build_model_assets
+from assets.partitions import session_partitions
+from assets.quality import build_contract_checks, build_quality_assets, build_quality_checks
+from assets.trading import build_trading_assets, build_trading_checks
+from quant_dagster.settings import Settings, load_settings
+from resources.desk import DeskResource
+from sensors.alerts import failed_check_sensor, run_failure_alert_sensor
+from sensors.execution import execution_sensor
+from sensors.schedules import daily_cycle_schedule
+
+
+def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | None = None) -> dg.Definitions:
+    """Everything in the code location.
+
+    Parameters
+    ----------
+    settings
+        Where partitions start and when the schedule runs; default: `load_settings`.
+    resources
+        Resources that replace the default ones, by key (tests, other desks).
+    """
+    orchestration = (settings or load_settings()).orchestration
+    partitions = session_partitions(orchestration.first_session)
+    trading = build_trading_assets(partitions)
+    assets = [
+        *build_market_data_assets(partitions),
+        *build_quality_assets(partitions),
+        *build_model_assets(partitions),
+        *trading,
+    ]
+    marts = build_mart_assets()
+    checks = [
+        *build_contract_checks(partitions),
+        *build_quality_checks(partitions),
+        *build_trading_checks(partitions),
+    ]
+    # One process for the whole graph: a process per step would spend a minute on imports.
+    daily_cycle = dg.define_asset_job(
+        "daily_cycle",
+        selection=dg.AssetSelection.assets(*(a for a in assets if a.key != dg.AssetKey("price_history"))),
+        partitions_def=partitions,
+        executor_def=dg.in_process_executor,
+        description="One session, from raw prices to positions.",
+    )
+    fills_job = dg.define_asset_job(
+        "fills_job",
+        selection=dg.AssetSelection.assets("fills", "positions"),
+        partitions_def=partitions,
+        executor_def=dg.in_process_executor,
+        description="Send approved orders, book executions, mark positions.",
+    )
+    history_job = dg.define_asset_job(
+        "load_history",
+        selection=dg.AssetSelection.assets("price_history"),
+        executor_def=dg.in_process_executor,
+        description="Load everything before the first daily partition, once.",
+    )
+    marts_job = dg.define_asset_job(
+        "refresh_marts",
+        selection=dg.AssetSelection.assets(*marts),
+        executor_def=dg.in_process_executor,
+        description="Rebuild the SQL models and run their tests.",
+    )
+    return dg.Definitions(
+        assets=[*assets, *marts],
+        asset_checks=checks,
+        jobs=[daily_cycle, fills_job, history_job, marts_job],
+        schedules=[daily_cycle_schedule(daily_cycle, orchestration.minutes_after_close)],
+        sensors=[execution_sensor(fills_job), failed_check_sensor(), run_failure_alert_sensor()],
+        resources={"desk": DeskResource(universe=None)} | (resources or {}),
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

@@ -1,0 +1,62 @@
+"""The family of errors the desk raises. Every message says what was being done, to what, and what to do next."""
+
+from __future__ import annotations
+
+from datetime import date
+
+
+class QuantError(Exception):
+    """Root of every error that quant_dagster raises on purpose. The ``quant`` command prints it without a traceback."""
+
+
+class ConfigurationError(QuantError):
+    """A setting is unknown, invalid or missing; names the key, its file and the allowed values."""
+
+
+class DataUnavailableError(QuantError):
+    """A vendor has no data for what was asked. Nothing is ever served in its place."""
+
+    def __init__(self, symbol: str, vendor: str, start: date | None, end: date | None, detail: str = "") -> None:
+        self.symbol, self.vendor, self.start, self.end = symbol, vendor, start, end
+        message = f"vendor '{vendor}' has no data for {symbol} from {start} to {end}"
+        super().__init__(f"{message}: {detail}" if detail else message)
+
+
+class MalformedDataError(QuantError):
+    """A vendor's answer cannot be read as what it claims to be; nothing of it was stored."""
+
+
+class ContractError(QuantError):
+    """Rows broke a table's contract; lists the failed checks with examples."""
+
+
+class StorageError(QuantError):
+    """The lake or the ledger could not do what was asked of it."""
+
+
+class LedgerError(StorageError):
+    """The ledger is missing, at the wrong revision, or contradicts itself."""
+
+
+class AuditError(LedgerError):
+    """The audit chain is broken; names the row."""
+
+
+class ForecastError(QuantError):
+    """A model could not be fitted. The runner records it and falls back to a simpler model."""
+
+
+class BooksError(QuantError):
+    """Double-entry books do not balance or disagree with the fills. Trading stops."""
+
+
+class RiskError(QuantError):
+    """The risk gate was asked something it cannot answer safely. No order is made."""
+
+
+class OrderError(QuantError):
+    """An order event is not legal in the order's present state, or an order contradicts an earlier one."""
+
+
+class ControlError(QuantError):
+    """The control mode forbids what was asked, or the transition is not allowed."""

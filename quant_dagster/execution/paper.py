@@ -1,0 +1,233 @@
+"""The paper broker: a venue of its own, with its own durable book, that fills only against real bars.
+
+Its book is a SQLite file apart from the ledger, so that the desk has to find out what happened after a crash the
+way it would with any broker: by asking. An order can meet only bars of sessions after the one it was decided in.
+With full bars a market order fills at the open; with closes only, at the close.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from decimal import ROUND_FLOOR, Decimal
+from pathlib import Path
+from typing import Any
+
+from quant_dagster.accounting.books import Fill, Side
+from quant_dagster.errors import OrderError
+from quant_dagster.execution.broker import OrderReport, ReportedStatus, SessionBar
+from quant_dagster.execution.costs import commission, fill_price
+from quant_dagster.execution.orders import Order
+from quant_dagster.settings import ExecutionSettings
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS orders (
+    client_order_id TEXT PRIMARY KEY, decided TEXT NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL,
+    quantity TEXT NOT NULL, filled TEXT NOT NULL, time_in_force TEXT NOT NULL, decision_price TEXT NOT NULL,
+    status TEXT NOT NULL, session TEXT NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS executions (
+    number INTEGER PRIMARY KEY, execution_id TEXT NOT NULL UNIQUE, client_order_id TEXT NOT NULL,
+    content TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS sessions (session TEXT NOT NULL, client_order_id TEXT NOT NULL,
+    PRIMARY KEY (session, client_order_id));
+"""
+
+
+class PaperBroker:
+    """A simulated venue with real prices.
+
+    Parameters
+    ----------
+    path
+        Its book, a SQLite file.
+    costs
+        Slippage, commission, participation cap.
+    volume_required
+        Refuse to fill when a bar has no volume; otherwise the participation check is reported as not evaluated.
+    """
+
+    name = "paper"
+
+    def __init__(self, path: Path, costs: ExecutionSettings, *, volume_required: bool) -> None:
+        self.path = path
+        self.costs = costs
+        self.volume_required = volume_required
+
+    def submit(self, order: Order) -> OrderReport:
+        """Take an order onto the book; the same id again answers with where that order stands."""
+        if order.quantity <= 0 or order.quantity != order.quantity.to_integral_value():
+            return OrderReport(
+                order.client_order_id,
+                ReportedStatus.REJECTED,
+                order.session,
+                Decimal(0),
+                "quantity must be whole shares",
+            )
+        with self._transaction() as book:
+            book.execute(
+                "INSERT OR IGNORE INTO orders VALUES (?, ?, ?, ?, ?, '0', ?, ?, ?, ?, '')",
+                (
+                    order.client_order_id,
+                    order.session.isoformat(),
+                    order.symbol,
+                    order.side.value,
+                    str(order.quantity),
+                    order.time_in_force,
+                    str(order.decision_price),
+                    ReportedStatus.WORKING.value,
+                    order.session.isoformat(),
+                ),
+            )
+        report = self.find(order.client_order_id)
+        if report is None:
+            raise OrderError(f"paper broker lost order {order.client_order_id}: {self.path} is not a usable book")
+        return report
+
+    def find(self, client_order_id: str) -> OrderReport | None:
+        """Where an order stands; None if it was never seen."""
+        reports = self.reports([client_order_id])
+        return reports[0] if reports else None
+
+    def reports(self, client_order_ids: Sequence[str]) -> list[OrderReport]:
+        """Where these orders stand."""
+        with self._transaction() as book:
+            rows = [
+                row
+                for order_id in client_order_ids
+                for row in book.execute("SELECT * FROM orders WHERE client_order_id = ?", (order_id,))
+            ]
+        return [
+            OrderReport(
+                client_order_id=row["client_order_id"],
+                status=ReportedStatus(row["status"]),
+                session=date.fromisoformat(row["session"]),
+                filled_quantity=Decimal(row["filled"]),
+                reason=row["reason"],
+            )
+            for row in rows
+        ]
+
+    def executions(self, client_order_ids: Sequence[str]) -> list[Fill]:
+        """Every execution of these orders, oldest first."""
+        wanted = set(client_order_ids)
+        with self._transaction() as book:
+            rows = book.execute("SELECT client_order_id, content FROM executions ORDER BY number").fetchall()
+        return [_fill(json.loads(row["content"])) for row in rows if row["client_order_id"] in wanted]
+
+    def trade_session(self, session: date, bars: Mapping[str, SessionBar]) -> None:
+        """Let every working order decided before ``session`` meet its bar, once; all of it is one transaction."""
+        day = session.isoformat()
+        with self._transaction() as book:
+            working = book.execute(
+                "SELECT * FROM orders WHERE status = ? AND decided < ? ORDER BY decided, client_order_id",
+                (ReportedStatus.WORKING.value, day),
+            ).fetchall()
+            for row in working:
+                seen = book.execute(
+                    "INSERT OR IGNORE INTO sessions VALUES (?, ?)", (day, row["client_order_id"])
+                ).rowcount
+                if seen:
+                    self._trade(book, row, session, bars.get(row["symbol"]))
+
+    def _trade(self, book: sqlite3.Connection, row: sqlite3.Row, session: date, bar: SessionBar | None) -> None:
+        remaining = Decimal(row["quantity"]) - Decimal(row["filled"])
+        reason = "no_bar"
+        if bar is not None:
+            quantity, reason = self._fillable(remaining, bar)
+            if quantity > 0:
+                self._execute(book, row, session, bar, quantity)
+                remaining -= quantity
+        filled = Decimal(row["quantity"]) - remaining
+        status = ReportedStatus.WORKING
+        if remaining == 0:
+            status, reason = ReportedStatus.FILLED, ""
+        elif row["time_in_force"] == "day":
+            status, reason = ReportedStatus.EXPIRED, f"day_order_expired:{reason}"
+        book.execute(
+            "UPDATE orders SET filled = ?, status = ?, session = ?, reason = ? WHERE client_order_id = ?",
+            (str(filled), status.value, session.isoformat(), reason, row["client_order_id"]),
+        )
+
+    def _fillable(self, remaining: Decimal, bar: SessionBar) -> tuple[Decimal, str]:
+        if bar.volume is None:
+            return (Decimal(0), "volume_unknown") if self.volume_required else (remaining, "")
+        cap = (Decimal(repr(bar.volume)) * Decimal(repr(self.costs.participation_cap))).to_integral_value(ROUND_FLOOR)
+        return (remaining, "") if remaining <= cap else (cap, "participation_cap")
+
+    def _execute(
+        self, book: sqlite3.Connection, row: sqlite3.Row, session: date, bar: SessionBar, quantity: Decimal
+    ) -> None:
+        side = Side(row["side"])
+        at_open = bar.open is not None
+        reference = bar.open if bar.open is not None else bar.close
+        participation = float(quantity) / bar.volume if bar.volume else None
+        price = fill_price(side, reference, participation, self.costs, low=bar.low, high=bar.high)
+        content = {
+            "execution_id": hashlib.sha256(f"{row['client_order_id']}|{session}".encode()).hexdigest()[:24],
+            "client_order_id": row["client_order_id"],
+            "session": session.isoformat(),
+            "symbol": row["symbol"],
+            "side": side.value,
+            "quantity": str(quantity),
+            "price": str(price),
+            "commission": str(commission(quantity, price, self.costs)),
+            "decision_price": row["decision_price"],
+            "reference_price": repr(reference),
+            "provenance": {
+                "broker": self.name,
+                "priced_at": "open" if at_open else "close",
+                "participation": "not_evaluated" if participation is None else participation,
+                "bar": {
+                    "symbol": bar.symbol,
+                    "session": bar.session.isoformat(),
+                    "vendor": bar.vendor,
+                    "row_hash": bar.row_hash,
+                    "lake_version": bar.lake_version,
+                },
+            },
+        }
+        book.execute(
+            "INSERT INTO executions (execution_id, client_order_id, content) VALUES (?, ?, ?)",
+            (content["execution_id"], row["client_order_id"], json.dumps(content)),
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        book = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+        book.row_factory = sqlite3.Row
+        try:
+            book.execute("PRAGMA journal_mode=WAL")
+            book.execute("PRAGMA synchronous=FULL")
+            book.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA.split(";"):
+                if statement.strip():
+                    book.execute(statement)
+            yield book
+            book.execute("COMMIT")
+        except BaseException:
+            if book.in_transaction:
+                book.execute("ROLLBACK")
+            raise
+        finally:
+            book.close()
+
+
+def _fill(content: dict[str, Any]) -> Fill:
+    return Fill(
+        execution_id=content["execution_id"],
+        client_order_id=content["client_order_id"],
+        session=date.fromisoformat(content["session"]),
+        symbol=content["symbol"],
+        side=Side(content["side"]),
+        quantity=Decimal(content["quantity"]),
+        price=Decimal(content["price"]),
+        commission=Decimal(content["commission"]),
+        decision_price=Decimal(content["decision_price"]),
+        reference_price=Decimal(content["reference_price"]),
+        provenance=content["provenance"],
+    )

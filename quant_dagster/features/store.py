@@ -1,0 +1,266 @@
+"""The feature store: Feast with the guarantees that trading needs and Feast alone does not give.
+
+* History never looks ahead: a restated value counts from when it was known (``filter_by_created_timestamp``).
+* Online, an older value never replaces a newer one, and a value that is too old, or from after the time asked
+  about, is absent. Feast itself serves years-old values as present.
+
+Feast takes seconds to import, so it is imported on first use.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from quant_dagster.errors import ConfigurationError, StorageError
+from quant_dagster.features.calendar import session_closes
+from quant_dagster.features.definitions import FEATURES, View
+from quant_dagster.features.offline import EVENT, OfflineFiles
+
+SERVICE = "us_equity_daily_v1"
+"""The feature service that holds every daily feature."""
+MAX_AGE = timedelta(days=10)
+"""Age at which a value counts as absent, offline (the views' TTL) and online. Longer makes historical joins many
+times slower."""
+
+
+@dataclass(frozen=True)
+class OnlinePush:
+    """What a push did, in (symbol, view) rows: those now served, and those where something newer was kept."""
+
+    session: date
+    written: int
+    kept_newer: int
+
+
+class FeatureStore:
+    """Features of every session, offline and online.
+
+    Parameters
+    ----------
+    repo
+        The folder ``feature_repo``.
+    root
+        The features folder, usually ``QUANT_HOME/features``; created by ``apply``.
+    postgres_url
+        SQLAlchemy URL for registry and online store; default: SQLite files below ``root``.
+    exchange
+        Calendar that says when a session closed.
+    """
+
+    def __init__(self, repo: Path, root: Path, postgres_url: str | None = None, exchange: str = "XNYS") -> None:
+        self.repo = Path(repo).resolve()
+        self.root = Path(root).expanduser().resolve()
+        self.postgres_url = postgres_url
+        self.exchange = exchange
+        self.offline = OfflineFiles(self.root, exchange)
+
+    def apply(self) -> None:
+        """Create or update registry, folders and online tables. May be repeated, also by several processes."""
+        definitions = _load(self.repo / "equity_features.py")
+        self._feast.apply(definitions.repository(self.root).objects())
+        self._guard_postgres()
+
+    def write_offline(self, frame: pl.DataFrame, known_at: datetime | None = None) -> int:
+        """Add a long frame of features (symbol, session, features); return the number of rows that were news.
+
+        ``known_at`` is when the values could first be known (UTC); None takes it from the column ``known_at``.
+        Writing the same again adds nothing; a changed value needs a later ``known_at``. See ``OfflineFiles.write``.
+        """
+        return self.offline.write(frame, known_at)
+
+    def push_online(self, session: date) -> OnlinePush:
+        """Serve the newest known values of a session; symbols already served with a newer session keep it.
+
+        Raises
+        ------
+        StorageError
+            Nothing was written offline for that session.
+        """
+        close = self._close(session)
+        self._guard_postgres()
+        pushed: dict[str, list[str]] = {}
+        for view in View:
+            rows = self.offline.known(view, close, close)
+            if not rows.is_empty():
+                self._feast.write_to_online_store(view.value, rows.to_pandas())
+                pushed[view.value] = rows["symbol"].to_list()
+        if not pushed:
+            raise StorageError(f"cannot push {session} online: no features of it are stored; write_offline first")
+        written = sum(self._served_from(view, symbols, close) for view, symbols in pushed.items())
+        return OnlinePush(session, written, sum(map(len, pushed.values())) - written)
+
+    def get_online(
+        self,
+        symbols: Sequence[str],
+        features: Sequence[str] | str = SERVICE,
+        *,
+        now: datetime,
+        max_age: timedelta = MAX_AGE,
+    ) -> pl.DataFrame:
+        """Served values, one row a symbol in the order asked.
+
+        Parameters
+        ----------
+        symbols
+            Unknown ones give nulls.
+        features
+            A feature service, or names of features (``rsi_14``).
+        now
+            The time to judge age by. Values from after it or older than ``max_age`` are null.
+
+        Returns
+        -------
+        pl.DataFrame
+            symbol, event_timestamp (the oldest of the values in the row; null if none), and the features.
+        """
+        asked = self._references(features)
+        response = self._feast.get_online_features(features=asked, entity_rows=[{"symbol": name} for name in symbols])
+        answer = response.to_dict(include_event_timestamps=True)
+        names = self._ordered(features, list(answer))
+        oldest, newest = int((now - max_age).timestamp()), int(now.timestamp())
+        columns: dict[str, pl.Series] = {}
+        times = np.full(len(symbols), np.iinfo(np.int64).max)
+        for name in names:
+            stamps = np.array(answer[f"{name}__ts"], dtype=np.int64)
+            valid = (stamps >= max(oldest, 1)) & (stamps <= newest)
+            times = np.where(valid, np.minimum(times, stamps), times)
+            column = pl.Series(name, answer[name], dtype=pl.Float64)
+            columns[name] = column if valid.all() else column.set(pl.Series(~valid), None)
+        found = times < np.iinfo(np.int64).max
+        event = pl.Series(np.where(found, times, 0) * 1_000_000).cast(pl.Datetime("us", "UTC"))
+        event = event.set(pl.Series(~found), None)
+        return pl.DataFrame({"symbol": list(symbols), EVENT: event, **columns})
+
+    def get_historical(self, entities: pl.DataFrame, features: Sequence[str] | str = SERVICE) -> pl.DataFrame:
+        """Point-in-time values: for each row the newest event not after its time, as it was known at its time.
+
+        Parameters
+        ----------
+        entities
+            Columns symbol and event_timestamp (``Datetime("us", "UTC")``), and any others, which are kept.
+        features
+            A feature service, or names of features.
+
+        Returns
+        -------
+        pl.DataFrame
+            The rows and their order, with the features; null where nothing was known within the views' TTL.
+        """
+        if entities.is_empty():
+            raise StorageError("cannot read features: the entity frame has no rows")
+        table = entities.with_row_index("_row").with_columns(pl.col(EVENT).cast(pl.Datetime("us", "UTC")))
+        job = self._feast.get_historical_features(
+            entity_df=table.to_pandas(), features=self._references(features), filter_by_created_timestamp=True
+        )
+        found = pl.DataFrame(job.to_arrow()).sort("_row")
+        names = self._ordered(features, found.columns)
+        return entities.hstack(found.select(pl.col(names).cast(pl.Float64)))
+
+    @cached_property
+    def _feast(self) -> Any:
+        """Feast's own store over this configuration."""
+        import feast
+
+        from quant_dagster.features import feast_home  # noqa: F401 - registers the SQLite dialect with SQLAlchemy
+
+        self.root.mkdir(parents=True, exist_ok=True)
+        if self.postgres_url is None:
+            registry = f"sqlite+quant_home:///{self.root / 'registry.db'}"
+            online: dict[str, Any] = {
+                "type": "quant_dagster.features.feast_home.QuantHomeOnlineStore",
+                "path": str(self.root / "online.db"),
+            }
+        else:
+            registry, online = _postgres(self.postgres_url)
+        config = feast.RepoConfig(
+            project="quant_dagster",
+            provider="local",
+            registry={"registry_type": "sql", "path": registry},
+            offline_store={"type": "duckdb"},
+            online_store=online,
+            entity_key_serialization_version=3,
+        )
+        config.repo_path = self.repo
+        return feast.FeatureStore(config=config)
+
+    def _guard_postgres(self) -> None:
+        """Install the triggers that refuse older values; the SQLite store does this itself."""
+        if self.postgres_url is None:
+            return
+        from quant_dagster.features.feast_home import online_table, postgres_guard
+
+        with self._feast.registry.write_engine.begin() as connection:
+            for view in View:
+                for statement in postgres_guard(online_table("quant_dagster", view.value)):
+                    connection.exec_driver_sql(statement)
+
+    def _references(self, features: Sequence[str] | str) -> Any:
+        if isinstance(features, str):
+            return self._feast.get_feature_service(features)
+        unknown = [name for name in features if name not in FEATURES]
+        if unknown:
+            raise ConfigurationError(
+                f"unknown features {unknown}; known are the names in features.definitions.FEATURES"
+            )
+        return [f"{FEATURES[name].view.value}:{name}" for name in features]
+
+    def _ordered(self, features: Sequence[str] | str, found: Sequence[str]) -> list[str]:
+        """Feature columns in the order asked, a service's in the order of the registry: Feast's order varies."""
+        return [name for name in FEATURES if name in found] if isinstance(features, str) else list(features)
+
+    def _served_from(self, view: str, symbols: list[str], close: datetime) -> int:
+        """How many of the symbols are served with exactly the event at ``close``."""
+        feature = next(name for name, definition in FEATURES.items() if definition.view.value == view)
+        now = close + timedelta(days=36500)
+        served = self.get_online(symbols, [feature], now=now, max_age=timedelta(days=73000))
+        return int((served[EVENT].dt.truncate("1s") == close).sum())
+
+    def _close(self, session: date) -> datetime:
+        closes = session_closes(np.array([session], dtype="datetime64[D]"), self.exchange)
+        return pl.Series(closes).dt.replace_time_zone("UTC")[0]  # type: ignore[no-any-return]
+
+
+def _load(path: Path) -> Any:
+    """The repository's objects, as a module that no other module's name can shadow."""
+    name = "quant_dagster_feature_repo"
+    if name in sys.modules and sys.modules[name].__file__ == str(path):
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.exists():
+        raise ConfigurationError(f"no Feast repository at {path}: pass the folder that holds it")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _postgres(url: str) -> tuple[str, dict[str, Any]]:
+    """Feast's registry URL and online store settings for one PostgreSQL database (psycopg 3)."""
+    from sqlalchemy import make_url
+
+    parsed = make_url(url).set(drivername="postgresql+psycopg")
+    host = parsed.host or parsed.query.get("host")
+    port = parsed.port or parsed.query.get("port") or 5432
+    if not host or not parsed.database:
+        raise ConfigurationError("the feature store's PostgreSQL URL needs a host and a database: postgresql://u@h/db")
+    online = {
+        "type": "postgres",
+        "host": host,
+        "port": int(str(port)),
+        "database": parsed.database,
+        "db_schema": "public",
+        "user": parsed.username or "postgres",
+        "password": parsed.password or "",
+        "sslmode": parsed.query.get("sslmode", "prefer"),
+    }
+    return parsed.render_as_string(hide_password=False), online

@@ -1,0 +1,181 @@
+"""The one schema every forecast is given in: a record for one, a table for many, and the checks both must pass.
+
+A forecast is of the log return over the next ``horizon`` sessions together, from the close of ``session``. Quantiles
+come from the model's own predictive distribution, named under ``"distribution"`` in ``parameters``: ``normal`` for
+the mean, variance and combined models and for every fallback, ``mixture of normals`` for the regime models.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from itertools import pairwise
+from statistics import NormalDist
+
+import polars as pl
+
+from quant_dagster.errors import ContractError, ForecastError
+
+LEVELS = (0.05, 0.25, 0.50, 0.75, 0.95)
+QUANTILES = ("q05", "q25", "q50", "q75", "q95")
+KEY = ("session", "symbol", "model", "horizon")
+FORECAST_SCHEMA = pl.Schema(
+    {
+        "session": pl.Date(),
+        "symbol": pl.String(),
+        "model": pl.String(),
+        "horizon": pl.Int32(),
+        "mean": pl.Float64(),
+        "std": pl.Float64(),
+        "q05": pl.Float64(),
+        "q25": pl.Float64(),
+        "q50": pl.Float64(),
+        "q75": pl.Float64(),
+        "q95": pl.Float64(),
+        "diagnostics": pl.String(),
+        "data_version": pl.Int64(),
+        "fallback": pl.String(),
+        "parameters": pl.String(),
+    }
+)
+_NORMAL = tuple(NormalDist().inv_cdf(level) for level in LEVELS)
+
+
+class ForecastModel(StrEnum):
+    """What produced a forecast; a fallback goes under its own name."""
+
+    AR = "ar"
+    SARIMAX = "sarimax"
+    GARCH = "garch11"
+    HMM_2 = "hmm2"
+    HMM_3 = "hmm3"
+    COMBINED = "combined"
+    HISTORICAL_MEAN = "historical_mean"
+    EWMA = "ewma"
+    SAMPLE_VARIANCE = "sample_variance"
+    SINGLE_REGIME = "single_regime"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One model's forecast of one symbol over one horizon.
+
+    Attributes
+    ----------
+    mean, std
+        Of the log return over the next ``horizon`` sessions.
+    quantiles
+        At ``LEVELS``: 5, 25, 50, 75 and 95 %.
+    parameters, diagnostics
+        What was estimated, and how well it fits; kept as JSON.
+    data_version
+        Version of the lake table the prices were read from.
+    fallback
+        None, or the models that should have answered and why they did not.
+    """
+
+    session: date
+    symbol: str
+    model: ForecastModel
+    horizon: int
+    mean: float
+    std: float
+    quantiles: tuple[float, ...]
+    parameters: Mapping[str, object]
+    diagnostics: Mapping[str, object]
+    data_version: int
+    fallback: str | None = None
+
+    def __post_init__(self) -> None:
+        numbers = (self.mean, self.std, *self.quantiles)
+        if self.horizon < 1 or len(self.quantiles) != len(LEVELS):
+            raise ForecastError(
+                f"{self._name()}: the horizon must be 1 or more and there must be {len(LEVELS)} quantiles"
+            )
+        if not all(map(math.isfinite, numbers)) or self.std <= 0:
+            raise ForecastError(f"{self._name()}: mean {self.mean}, std {self.std}: must be finite, the std above 0")
+        if any(a > b for a, b in pairwise(self.quantiles)):
+            raise ForecastError(f"{self._name()}: quantiles {self.quantiles} must not decrease")
+
+    def _name(self) -> str:
+        return f"forecast of {self.symbol} by {self.model} over {self.horizon} sessions from {self.session}"
+
+
+def normal_quantiles(mean: float, std: float) -> tuple[float, ...]:
+    """Quantiles of a normal distribution at ``LEVELS``."""
+    return tuple(mean + std * z for z in _NORMAL)
+
+
+def forecast_table(forecasts: Sequence[Forecast]) -> pl.DataFrame:
+    """Forecasts as a table of ``FORECAST_SCHEMA``, in the order given."""
+    columns: dict[str, list[object]] = {
+        "session": [f.session for f in forecasts],
+        "symbol": [f.symbol for f in forecasts],
+        "model": [f.model.value for f in forecasts],
+        "horizon": [f.horizon for f in forecasts],
+        "mean": [f.mean for f in forecasts],
+        "std": [f.std for f in forecasts],
+        **{name: [f.quantiles[i] for f in forecasts] for i, name in enumerate(QUANTILES)},
+        "diagnostics": _as_json(f.diagnostics for f in forecasts),
+        "data_version": [f.data_version for f in forecasts],
+        "fallback": [f.fallback for f in forecasts],
+        "parameters": _as_json(f.parameters for f in forecasts),
+    }
+    return pl.DataFrame(columns, schema=FORECAST_SCHEMA)
+
+
+def validate_forecasts(table: pl.DataFrame) -> None:
+    """Check a table read from elsewhere against the schema's rules.
+
+    Raises
+    ------
+    ContractError
+        Names every rule that was broken, with up to three of the rows that broke it.
+    """
+    if table.schema != FORECAST_SCHEMA:
+        raise ContractError(f"forecasts have the columns {dict(table.schema)}; expected are {dict(FORECAST_SCHEMA)}")
+    required = [name for name in FORECAST_SCHEMA if name != "fallback"]
+    numbers = ("mean", "std", *QUANTILES)
+    rules = {
+        "a required value is absent": pl.any_horizontal(pl.col(required).is_null()),
+        "a number is not finite": pl.any_horizontal(pl.col(numbers).is_finite().not_()),
+        "std is not above zero": pl.col("std") <= 0,
+        "horizon is not 1 or more": pl.col("horizon") < 1,
+        "quantiles decrease": pl.any_horizontal(pl.col(high) < pl.col(low) for low, high in pairwise(QUANTILES)),
+        "the model is unknown": pl.col("model").is_in([model.value for model in ForecastModel]).not_(),
+        "the key is not unique": pl.struct(KEY).is_duplicated(),
+    }
+    broken = []
+    for rule, violated in rules.items():
+        rows = table.filter(violated)
+        if rows.height:
+            broken.append(f"{rule} ({rows.height} rows, for example {rows.select(KEY).head(3).rows()})")
+    if broken:
+        raise ContractError("forecasts: " + "; ".join(broken))
+
+
+def _as_json(values: Iterable[Mapping[str, object]]) -> list[object]:
+    """JSON texts, keys sorted; one mapping shared by several forecasts is written out once. NaN becomes null."""
+    texts: dict[int, str] = {}
+    kept = []  # keeps the mappings alive, so that an id names one of them only
+    result: list[object] = []
+    for value in values:
+        if id(value) not in texts:
+            kept.append(value)
+            texts[id(value)] = json.dumps(_finite(value), sort_keys=True, allow_nan=False)
+        result.append(texts[id(value)])
+    return result
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,169 @@
+"""The audit log: append-only, each row hashed together with the row before it.
+
+A row is written in the transaction of the event it records, under a key that names the event, so an event is
+audited exactly once however often it is retried.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from quant_dagster.errors import AuditError
+from quant_dagster.storage.ledger import Ledger
+from quant_dagster.storage.ledger_tables import audit_log, cycles, decisions, fills, order_events
+from quant_dagster.storage.types import canonical_json
+
+GENESIS = "0" * 64
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What `verify` found: rows read, and one sentence per problem (none: the chain is intact)."""
+
+    rows: int
+    problems: tuple[str, ...]
+
+    @property
+    def intact(self) -> bool:
+        return not self.problems
+
+
+def append(
+    connection: Connection,
+    event_key: str,
+    action: str,
+    *,
+    actor: str,
+    at: datetime,
+    session: date | None = None,
+    payload: dict[str, Any] | None = None,
+) -> bool:
+    """Add one row, unless ``event_key`` is already there; says whether it was added.
+
+    Must be called inside `Ledger.write`: writers are serialised there, which is what keeps the chain a chain.
+    """
+    if connection.execute(select(audit_log.c.sequence).where(audit_log.c.event_key == event_key)).first():
+        return False
+    last = connection.execute(
+        select(audit_log.c.sequence, audit_log.c.hash).order_by(audit_log.c.sequence.desc()).limit(1)
+    ).first()
+    row = {
+        "sequence": last.sequence + 1 if last else 1,
+        "event_key": event_key,
+        "session": session,
+        "action": action,
+        "actor": actor,
+        "payload": canonical_json(payload or {}),
+        "recorded_at": at,
+        "previous_hash": last.hash if last else GENESIS,
+    }
+    connection.execute(audit_log.insert().values(**row, hash=row_hash(row)))
+    return True
+
+
+def row_hash(row: dict[str, Any]) -> str:
+    """SHA-256 over every column of a row but the hash itself."""
+    content = canonical_json(
+        [
+            row["sequence"],
+            row["event_key"],
+            row["session"],
+            row["action"],
+            row["actor"],
+            row["payload"],
+            row["recorded_at"].isoformat(),
+            row["previous_hash"],
+        ]
+    )
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def digest(rows: list[dict[str, Any]]) -> str:
+    """One hash over a list of rows, for an audit row that vouches for many."""
+    return hashlib.sha256(canonical_json(rows).encode()).hexdigest()
+
+
+def decision_digest(connection: Connection, cycle_id: str) -> str:
+    """Hash of a cycle's decisions as they stand in the ledger."""
+    result = connection.execute(
+        select(decisions).where(decisions.c.cycle_id == cycle_id).order_by(decisions.c.symbol)
+    ).mappings()
+    return digest([dict(row) for row in result])
+
+
+def verify(ledger: Ledger) -> AuditReport:
+    """Walk the chain, then check that it and the events it vouches for agree.
+
+    Finds any changed byte in an audit row, a removed, added or reordered row, a cut-off tail, and orders, fills or
+    decisions that were changed, removed or added behind the chain's back.
+    """
+    problems: list[str] = []
+    previous = GENESIS
+    count = 0
+    keys: dict[str, str] = {}
+    with ledger.read() as connection:
+        for row in connection.execute(select(audit_log).order_by(audit_log.c.sequence)).mappings():
+            count += 1
+            name = f"audit row {row['sequence']} ({row['event_key']})"
+            if row["sequence"] != count:
+                problems.append(f"{name}: expected sequence {count}; a row is missing or was added before it")
+                count = row["sequence"]
+            if row["previous_hash"] != previous:
+                problems.append(f"{name}: does not continue the row before it")
+            if row_hash(dict(row)) != row["hash"]:
+                problems.append(f"{name}: content does not match its hash; the row was changed")
+            previous = row["hash"]
+            keys[row["event_key"]] = row["payload"]
+        problems += _events_without_audit(connection, keys)
+        rows = connection.execute(select(func.count()).select_from(audit_log)).scalar_one()
+    return AuditReport(rows=rows, problems=tuple(problems))
+
+
+def _events_without_audit(connection: Connection, keys: dict[str, str]) -> list[str]:
+    problems: list[str] = []
+    remaining = {key: payload for key, payload in keys.items() if key.startswith(("order:", "fill:", "decisions:"))}
+
+    def match(key: str, payload: str, what: str) -> None:
+        audited = remaining.pop(key, None)
+        if audited is None:
+            problems.append(f"{what} has no audit row '{key}'; the row was added or the audit log was cut")
+        elif audited != payload:
+            problems.append(f"{what} differs from what audit row '{key}' recorded")
+
+    for event in connection.execute(select(order_events)).mappings():
+        key = f"order:{event['client_order_id']}:{event['sequence']}"
+        match(key, canonical_json(order_event_payload(dict(event))), f"order event {key}")
+    for fill in connection.execute(select(fills)).mappings():
+        for correction in range(fill["correction"]):
+            remaining.pop(f"fill:{fill['execution_id']}:{correction}", None)
+        key = f"fill:{fill['execution_id']}:{fill['correction']}"
+        match(key, canonical_json(fill_payload(dict(fill))), f"fill {fill['execution_id']}")
+    decided = select(cycles.c.cycle_id).where(cycles.c.cycle_id.in_(select(decisions.c.cycle_id)))
+    for (cycle_id,) in connection.execute(decided):
+        payload = canonical_json({"digest": decision_digest(connection, cycle_id)})
+        match(f"decisions:{cycle_id}", payload, f"decisions of cycle {cycle_id}")
+    problems += [f"audit row '{key}' vouches for something that is no longer in the ledger" for key in remaining]
+    return problems
+
+
+def order_event_payload(event: dict[str, Any]) -> dict[str, Any]:
+    """What the audit log keeps of an order event."""
+    return {name: event[name] for name in ("client_order_id", "sequence", "kind", "session", "payload")}
+
+
+def fill_payload(fill: dict[str, Any]) -> dict[str, Any]:
+    """What the audit log keeps of a fill."""
+    kept = ("execution_id", "correction", "client_order_id", "session", "symbol", "side", "quantity", "price")
+    return {name: fill[name] for name in (*kept, "commission", "provenance")}
+
+
+def require_intact(ledger: Ledger) -> None:
+    """Raise `AuditError` naming the first broken row."""
+    report = verify(ledger)
+    if not report.intact:
+        raise AuditError(f"audit chain broken: {report.problems[0]} ({len(report.problems)} problems in all)")

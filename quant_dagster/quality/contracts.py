@@ -1,0 +1,215 @@
+"""Contracts: what every row of a lake table must satisfy, as pandera schemas built from the table's definition.
+
+A contract is broken or kept; there is no score. What is merely unlikely is a matter for ``score`` (row by row) and
+``expectations`` (distributions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from quant_dagster.errors import ContractError
+from quant_dagster.market_data.screening import REASONS
+from quant_dagster.quality.score import NOT_EVALUATED, PENALTIES
+from quant_dagster.storage.tables import LakeTable, lake_table
+
+if TYPE_CHECKING:
+    import pandera.polars
+
+_EXAMPLES = 3
+_STRUCTURAL = ("column_in_dataframe", "dtype(")
+
+
+@dataclass(frozen=True)
+class ContractFailure:
+    """One check that did not hold: on which column (or ``row`` for several), how many rows, and a few of them."""
+
+    check: str
+    column: str
+    count: int
+    examples: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.column}: {self.check} fails on {self.count} rows, e.g. {'; '.join(self.examples)}"
+
+
+@dataclass(frozen=True)
+class ContractResult:
+    """Outcome of holding a frame against a table's contract."""
+
+    table: str
+    rows: int
+    failures: tuple[ContractFailure, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every row satisfies every check."""
+        return not self.failures
+
+
+def check(table: str, frame: pl.DataFrame) -> ContractResult:
+    """Hold ``frame`` against the contract of lake table ``table``; every failing check is reported."""
+    import pandera.errors
+
+    definition = lake_table(table)
+    try:
+        _schema(table).validate(frame, lazy=True)
+    except pandera.errors.SchemaErrors as error:
+        cases = pl.DataFrame(error.failure_cases)
+        return ContractResult(table, frame.height, _summarise(definition, frame, cases))
+    return ContractResult(table, frame.height, ())
+
+
+def validate(table: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """``frame`` itself where it keeps the contract of ``table``; else a ContractError listing what fails."""
+    result = check(table, frame)
+    if not result.passed:
+        listed = "\n  ".join(str(failure) for failure in result.failures)
+        raise ContractError(f"{frame.height} rows for table '{table}' break its contract, nothing stored:\n  {listed}")
+    return frame
+
+
+@cache
+def _schema(table: str) -> pandera.polars.DataFrameSchema:
+    import pandera.polars as pa
+
+    definition = lake_table(table)
+    columns = {}
+    for column in definition.columns:
+        checks = [pa.Check(_holds(rule), name=name) for name, rule in _COLUMN_RULES.get((table, column.name), ())]
+        if column.dtype == pl.Float64:
+            checks.insert(0, pa.Check(_holds(pl.col(column.name).is_finite()), name="finite"))
+        columns[column.name] = pa.Column(column.dtype, checks, nullable=column.nullable)
+    rows = [pa.Check(_holds(rule), name=name) for name, rule in _ROW_RULES.get(table, ())]
+    return pa.DataFrameSchema(columns, checks=rows, unique=list(definition.key), name=table)
+
+
+def _holds(rule: pl.Expr) -> Callable[[pandera.polars.PolarsData], pl.LazyFrame]:
+    def run(data: pandera.polars.PolarsData) -> pl.LazyFrame:
+        return data.lazyframe.select(rule.fill_null(True))  # absent values are judged by nullability alone
+
+    return run
+
+
+def _codes_in(column: str, known: dict[str, str] | dict[str, float]) -> pl.Expr:
+    codes = pl.col(column).str.split(",")
+    return (pl.col(column) == "") | codes.list.eval(pl.element().is_in(list(known))).list.all()
+
+
+def _is_json_object(column: str) -> pl.Expr:
+    return pl.col(column).str.starts_with("{") & pl.col(column).str.ends_with("}")
+
+
+def _unit(column: str) -> tuple[str, pl.Expr]:
+    return "between 0 and 1", pl.col(column).is_between(0.0, 1.0)
+
+
+Rules = tuple[tuple[str, pl.Expr], ...]
+
+_PRICE_RULES: dict[str, Rules] = {
+    **{name: (("above 0", pl.col(name) > 0.0),) for name in ("open", "high", "low", "close")},
+    "volume": (("not negative", pl.col("volume") >= 0.0),),
+    "row_hash": (("16 hex digits", pl.col("row_hash").str.contains("^[0-9a-f]{16}$")),),
+}
+
+_COLUMN_RULES: dict[tuple[str, str], Rules] = {
+    **{(table, name): rules for table in ("raw_prices", "bars") for name, rules in _PRICE_RULES.items()},
+    **{
+        (table, name): (("not empty", pl.col(name).str.len_chars() > 0),)
+        for table, name in (
+            ("raw_prices", "symbol"),
+            ("raw_prices", "vendor"),
+            ("bars", "symbol"),
+            ("bars", "vendor"),
+            ("quality", "symbol"),
+            ("forecasts", "symbol"),
+            ("forecasts", "model"),
+            ("signals", "symbol"),
+            ("signals", "alpha"),
+            ("rejected_rows", "vendor"),
+            ("rejected_rows", "source"),
+        )
+    },
+    ("rejected_rows", "row"): (("from 1", pl.col("row") >= 1),),
+    ("rejected_rows", "reason"): (("known code", pl.col("reason").is_in(list(REASONS))),),
+    ("quality", "score"): (_unit("score"),),
+    ("quality", "issues"): (("known codes", _codes_in("issues", PENALTIES)),),
+    ("quality", "not_evaluated"): (("known codes", _codes_in("not_evaluated", NOT_EVALUATED)),),
+    ("forecasts", "horizon"): (("from 1", pl.col("horizon") >= 1),),
+    ("forecasts", "std"): (("above 0", pl.col("std") > 0.0),),
+    ("forecasts", "data_version"): (("from 0", pl.col("data_version") >= 0),),
+    ("forecasts", "diagnostics"): (("JSON object", _is_json_object("diagnostics")),),
+    ("forecasts", "parameters"): (("JSON object", _is_json_object("parameters")),),
+    ("signals", "direction"): (("-1, 0 or 1", pl.col("direction").is_between(-1, 1)),),
+    ("signals", "strength"): (_unit("strength"),),
+    ("signals", "confidence"): (_unit("confidence"),),
+    ("signals", "risk"): (_unit("risk"),),
+}
+
+_KNOWN_AFTER: tuple[str, pl.Expr] = (
+    "known on or after its session",
+    pl.col("known_at").dt.date() >= pl.col("session"),
+)
+_QUANTILES = ("q05", "q25", "q50", "q75", "q95")
+
+_ROW_RULES: dict[str, Rules] = {
+    "raw_prices": (_KNOWN_AFTER,),
+    "bars": (_KNOWN_AFTER,),
+    "forecasts": (
+        (
+            "quantiles rise",
+            pl.all_horizontal([pl.col(low) <= pl.col(high) for low, high in pairwise(_QUANTILES)]),
+        ),
+    ),
+    "signals": (
+        (
+            "a direction has a strength",
+            (pl.col("direction") == 0) | pl.col("strength").is_not_null(),
+        ),
+    ),
+}
+
+
+def _summarise(definition: LakeTable, frame: pl.DataFrame, cases: pl.DataFrame) -> tuple[ContractFailure, ...]:
+    of_row = pl.col("column").is_null() | (pl.col("schema_context") == "DataFrameSchema")
+    absent = pl.col("check") == "column_in_dataframe"
+    column = (
+        pl.when(absent)
+        .then(pl.col("failure_case").cast(pl.String))
+        .when(of_row)
+        .then(pl.lit("row"))
+        .otherwise("column")
+    )
+    text = cases.with_columns(pl.col("failure_case").cast(pl.String), column.alias("column"))
+    structural = pl.any_horizontal([pl.col("check").str.starts_with(name) for name in _STRUCTURAL])
+    if (wrong := text.filter(structural)).height:  # checks of values cannot run on a frame of another shape
+        text = wrong
+    failures = []
+    for (column, name), group in text.group_by(["column", "check"], maintain_order=True):
+        shown = [_example(definition, frame, case) for case in group.head(_EXAMPLES).iter_rows(named=True)]
+        failures.append(ContractFailure(_PLAIN.get(str(name), str(name)), str(column), group.height, tuple(shown)))
+    return tuple(failures)
+
+
+_PLAIN = {
+    "multiple_fields_uniqueness": "key is unique",
+    "not_nullable": "not null",
+    "column_in_dataframe": "column exists",
+}
+
+
+def _example(definition: LakeTable, frame: pl.DataFrame, case: dict[str, object]) -> str:
+    position = case["index"]
+    if not isinstance(position, int) or any(name not in frame.columns for name in definition.key):
+        return str(case["failure_case"])
+    row = frame.row(position, named=True)
+    where = " ".join(str(row[name]) for name in definition.key)
+    if case["column"] == "row":
+        return where
+    return f"{case['failure_case']} at {where}"

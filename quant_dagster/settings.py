@@ -1,0 +1,402 @@
+"""One typed settings tree, read from ``config/*.yaml``, the file ``$QUANT_CONFIG`` names, and the environment.
+
+Later sources win; an environment variable is ``QUANT_`` + the key's path joined by ``__``
+(``QUANT_RISK__MAX_GROSS_LEVERAGE=1.2``). Unknown keys are errors: a misspelt limit must never be a missing limit.
+``python -m quant_dagster.settings`` prints the tree with every key's description and default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from quant_dagster.errors import ConfigurationError
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+CONFIG_FOLDER = PROJECT_ROOT / "config"
+_ENV_PREFIX = "QUANT_"
+# Read by other parts of the system, not keys of the tree.
+_ENV_RESERVED = frozenset({"QUANT_HOME", "QUANT_CONFIG", "QUANT_TEST_DATA"})
+
+
+SignalSource = Literal["trend", "mean_reversion"]
+
+
+def _all_sources_on() -> dict[SignalSource, bool]:
+    return {"trend": True, "mean_reversion": True}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class FilesVendorSettings(_Section):
+    path: Path | None = Field(None, description="One Parquet/CSV file or a folder of them, for the vendor 'files'.")
+    columns: dict[str, str] = Field(
+        default_factory=lambda: {
+            "symbol": "symbol",
+            "session": "date",
+            "open": "open",
+            "high": "high",
+            "low": "low",
+            "close": "close",
+            "volume": "volume",
+        },
+        description="The desk's column names and the file's names for them. Drop a field to leave it null; "
+        "drop 'symbol' to take the symbol from the file's name; add 'known_at' for point-in-time files.",
+    )
+
+
+class MarketDataSettings(_Section):
+    vendors: list[str] = Field(
+        default_factory=list,
+        description="Vendors in priority order; empty takes the universe's own list. Known: embedded, embedded_bokeh, "
+        "embedded_arch, files.",
+    )
+    files: FilesVendorSettings = Field(default_factory=FilesVendorSettings, description="Where vendor 'files' reads.")
+    history_start: date = Field(date(1990, 1, 1), description="First session a backfill asks vendors for.")
+
+
+class QualitySettings(_Section):
+    minimum_score: float = Field(0.6, ge=0, le=1, description="Below this score a symbol is REJECTed: data_quality.")
+    score_window: int = Field(20, ge=1, description="Sessions re-scored in a daily cycle (a backfill scores all).")
+
+
+class ForecastingSettings(_Section):
+    window: int = Field(1000, ge=100, description="Sessions of history a model is fitted on.")
+    minimum_observations: int = Field(250, ge=30, description="Fewer returns than this and a simpler model is used.")
+    mean_model: Literal["ar", "sarimax"] = Field("ar", description="Model of the conditional mean.")
+    garch_starts: int = Field(2, ge=1, le=4, description="Starting points of each GARCH likelihood search.")
+    hmm_states: int = Field(2, ge=2, le=3, description="Volatility regimes in the hidden Markov model.")
+    horizons: list[int] = Field(default_factory=lambda: [1, 5], description="Sessions ahead that are forecast.")
+    workers: int | None = Field(None, description="Threads/processes used to fit; empty uses every core.")
+
+
+class SignalSettings(_Section):
+    flags: dict[SignalSource, bool] = Field(
+        default_factory=_all_sources_on,
+        description="Feature flag per signal source; re-read every cycle.",
+    )
+    confidence_weight: float = Field(0.6, ge=0, le=1, description="Weight of confidence in a signal's priority.")
+    risk_weight: float = Field(0.4, ge=0, le=1, description="Weight of (1 - risk) in a signal's priority.")
+    entry_threshold: float = Field(0.10, ge=0, le=1, description="Strength below which a signal is no position.")
+    reversion_entry_z: float = Field(1.5, gt=0, description="Distance from the 20-session mean that starts reversion.")
+
+
+class PortfolioSettings(_Section):
+    initial_cash: float = Field(1_000_000.0, gt=0, description="Cash the paper account opens with, in its currency.")
+    currency: str = Field("USD", min_length=3, max_length=3, description="Currency of the account.")
+    allow_short: bool = Field(False, description="May a target position be negative?")
+    rebalance_buffer: float = Field(
+        0.20, ge=0, le=1, description="No order while the position is within this fraction of its target."
+    )
+
+
+class RiskSettings(_Section):
+    kelly_fraction: float = Field(0.25, gt=0, le=1, description="Fraction of the full Kelly position taken.")
+    volatility_target: float = Field(0.15, gt=0, description="Annualised volatility a position is sized to.")
+    max_position_per_signal: float = Field(
+        0.02, gt=0, le=1, description="Cap on one position: this fraction of equity x the signal's confidence."
+    )
+    max_gross_leverage: float = Field(1.0, gt=0, description="Gross exposure over equity.")
+    max_net_leverage: float = Field(1.0, gt=0, description="Absolute net exposure over equity.")
+    venue_leverage_limit: float = Field(
+        2.0, gt=0, description="What the venue allows; gross may not pass min(3, 0.8 x this)."
+    )
+    max_symbol_weight: float = Field(0.05, gt=0, le=1, description="Position in one symbol over equity.")
+    max_sector_weight: float = Field(0.30, gt=0, le=1, description="Gross exposure to one sector over equity.")
+    max_participation: float = Field(0.05, gt=0, le=1, description="Order size over 20-session average volume.")
+    price_collar: float = Field(
+        0.20, gt=0, le=1, description="Largest move of the decision price from the previous close that is traded on."
+    )
+    max_orders_per_session: int = Field(1000, ge=1, description="Orders the desk may create for one session.")
+    max_turnover_per_session: float = Field(1.0, gt=0, description="Traded notional of one session over equity.")
+    max_price_age_sessions: int = Field(0, ge=0, description="Sessions since the last bar before a price is stale.")
+    cvar_confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the CVaR gate.")
+    cvar_limit: float = Field(0.02, gt=0, le=1, description="One-session CVaR of the portfolio over equity.")
+    cvar_scenarios: int = Field(250, ge=50, description="Historical sessions the CVaR gate looks at.")
+    max_drawdown: float = Field(
+        0.20, gt=0, le=1, description="Drawdown of equity from its peak that escalates the control mode to REDUCE."
+    )
+
+
+class ExecutionSettings(_Section):
+    broker: Literal["paper"] = Field("paper", description="Where orders go.")
+    order_type: Literal["market"] = Field("market", description="Market: next open, or next close on close-only data.")
+    time_in_force: Literal["day", "gtc"] = Field("day", description="Unfilled remainders expire at the close (day).")
+    slippage_bps: float = Field(2.0, ge=0, description="Half spread and delay paid on every fill, basis points.")
+    impact_bps: float = Field(
+        10.0, ge=0, description="Square-root impact: this many basis points at 100 % participation of the bar's volume."
+    )
+    participation_cap: float = Field(0.05, gt=0, le=1, description="Largest share of a bar's volume the broker fills.")
+    commission_per_share: float = Field(0.005, ge=0, description="Commission a share, account currency.")
+    commission_minimum: float = Field(1.0, ge=0, description="Least commission an execution.")
+    commission_maximum: float = Field(0.01, ge=0, description="Most commission, as a fraction of traded value.")
+    lease_seconds: float = Field(60.0, gt=0, description="How long one executor holds the broker before it must renew.")
+
+
+class StorageSettings(_Section):
+    ledger_url: str | None = Field(
+        None,
+        description="SQLAlchemy URL of the ledger; empty is SQLite under QUANT_HOME. PostgreSQL: postgresql+psycopg2://…",
+    )
+    retention_hours: int = Field(24 * 365, ge=0, description="Age at which vacuum may delete unreferenced lake files.")
+
+
+class NotificationSettings(_Section):
+    slack_token: SecretStr | None = Field(None, description="Slack bot token; empty logs alerts instead of sending.")
+    slack_channel: str = Field("#trading", description="Channel that hears of failed checks and runs.")
+    slack_base_url: str = Field("https://slack.com/api/", description="Slack Web API address.")
+    dashboard_url: str = Field("http://127.0.0.1:3000", description="Dagster address that alerts link to.")
+
+
+class OrchestrationSettings(_Section):
+    first_session: date = Field(
+        date(2022, 1, 3), description="First daily partition in Dagster; earlier history is loaded unpartitioned."
+    )
+    minutes_after_close: int = Field(
+        90, ge=0, le=400, description="When the daily cycle starts, counted from the regular 16:00 New York close."
+    )
+
+
+class Settings(BaseSettings):
+    """The settings tree. Build it with `load_settings`, which turns every problem into a `ConfigurationError`."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix=_ENV_PREFIX, env_nested_delimiter="__", validate_default=True
+    )
+
+    home: Path = Field(Path(".quant"), description="Folder of everything the program writes; set by QUANT_HOME.")
+    strategy: str = Field("us_equity_daily", min_length=1, description="Name of the strategy in ids and reports.")
+    mode: Literal["paper"] = Field("paper", description="Trading mode.")
+    universe: str = Field("us20", description="Name of a file in config/universes.")
+    market_data: MarketDataSettings = Field(default_factory=MarketDataSettings, description="Vendors and history.")
+    quality: QualitySettings = Field(default_factory=QualitySettings, description="When data is good enough to trade.")
+    forecasting: ForecastingSettings = Field(default_factory=ForecastingSettings, description="Models.")
+    signals: SignalSettings = Field(default_factory=SignalSettings, description="Alphas and their router.")
+    portfolio: PortfolioSettings = Field(default_factory=PortfolioSettings, description="The account.")
+    risk: RiskSettings = Field(default_factory=RiskSettings, description="Limits and sizing.")
+    execution: ExecutionSettings = Field(default_factory=ExecutionSettings, description="Broker and its costs.")
+    storage: StorageSettings = Field(default_factory=StorageSettings, description="Ledger and lake.")
+    notifications: NotificationSettings = Field(default_factory=NotificationSettings, description="Slack.")
+    orchestration: OrchestrationSettings = Field(default_factory=OrchestrationSettings, description="Dagster.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only explicit values (merged YAML, command options) and the environment; the environment wins over YAML."""
+        return (env_settings, init_settings)
+
+    @property
+    def ledger_url(self) -> str:
+        """SQLAlchemy URL of the ledger."""
+        return self.storage.ledger_url or f"sqlite:///{self.home / 'ledger.db'}"
+
+    def decision_hash(self) -> str:
+        """Hash of every setting that can change a decision; recorded with each cycle."""
+        content = self.model_dump(mode="json", exclude={"home", "notifications", "storage", "orchestration"})
+        content["forecasting"].pop("workers")
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def quant_home() -> Path:
+    """Folder of everything the program writes: ``QUANT_HOME``, by default ``.quant`` in the project."""
+    return Path(os.environ.get("QUANT_HOME") or PROJECT_ROOT / ".quant").expanduser().resolve()
+
+
+def load_settings(overrides: dict[str, Any] | None = None, config_folder: Path = CONFIG_FOLDER) -> Settings:
+    """Read, merge and check every source.
+
+    Parameters
+    ----------
+    overrides
+        Nested values that win over YAML and the environment (command-line options).
+    config_folder
+        Where ``default.yaml`` and ``local.yaml`` are.
+
+    Raises
+    ------
+    ConfigurationError
+        Naming the key, the file or variable it came from, and the allowed values.
+    """
+    files = [config_folder / "default.yaml", config_folder / "local.yaml"]
+    if extra := os.environ.get("QUANT_CONFIG"):
+        if not Path(extra).is_file():
+            raise ConfigurationError(f"QUANT_CONFIG names '{extra}', which is not a file")
+        files.append(Path(extra))
+    merged: dict[str, Any] = {}
+    origin: dict[tuple[str, ...], str] = {}
+    for file in files:
+        if file.is_file():
+            _merge(merged, _read_yaml(file), str(file), origin, ())
+    _check_environment()
+    merged["home"] = quant_home()
+    try:
+        settings = Settings(**merged)
+        if overrides:
+            # Options are named last so that they win over the environment as well.
+            content = settings.model_dump()
+            _merge(content, overrides, "command line", origin, ())
+            settings = Settings.model_validate(content) if not _env_keys() else _without_environment(content)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error, origin)) from None
+    return settings
+
+
+def _without_environment(content: dict[str, Any]) -> Settings:
+    saved = {name: os.environ.pop(name) for name in _env_keys()}
+    try:
+        return Settings(**content)
+    finally:
+        os.environ.update(saved)
+
+
+def _env_keys() -> list[str]:
+    return [name for name in os.environ if name.startswith(_ENV_PREFIX) and name not in _ENV_RESERVED]
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{file} is not valid YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{file} must hold 'key: value' pairs, not {type(content).__name__}")
+    return content
+
+
+# Mappings whose keys are data, replaced as a whole instead of merged key by key.
+_WHOLE = {("market_data", "files", "columns")}
+
+
+def _merge(
+    base: dict[str, Any], new: dict[str, Any], source: str, origin: dict[tuple[str, ...], str], path: tuple[str, ...]
+) -> None:
+    for key, value in new.items():
+        here = (*path, str(key))
+        origin[here] = source
+        if isinstance(value, dict) and isinstance(base.get(key), dict) and here not in _WHOLE:
+            _merge(base[key], value, source, origin, here)
+        else:
+            base[key] = value
+            if isinstance(value, dict):
+                _merge({}, value, source, origin, here)
+
+
+def _field_at(path: tuple[str, ...]) -> FieldInfo | None:
+    model: type[BaseModel] = Settings
+    field: FieldInfo | None = None
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None:
+            return None
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return field
+
+
+def _known_keys(path: tuple[str, ...]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _check_environment() -> None:
+    for name in _env_keys():
+        path = tuple(name.removeprefix(_ENV_PREFIX).lower().split("__"))
+        if _field_at(path) is None and _field_at(path[:-1]) is None:
+            known = _known_keys(path[:-1])
+            raise ConfigurationError(
+                f"environment variable {name}: unknown setting '{'.'.join(path)}'{_closest(path[-1], known)}; "
+                f"allowed: {', '.join(known) or 'none here'}"
+            )
+
+
+def _closest(key: str, known: list[str]) -> str:
+    match = difflib.get_close_matches(key, known, n=1)
+    return f" (did you mean '{match[0]}'?)" if match else ""
+
+
+def _explain(error: ValidationError, origin: dict[tuple[str, ...], str]) -> str:
+    lines = []
+    for problem in error.errors():
+        path = tuple(str(part) for part in problem["loc"] if part != "[key]")
+        variable = _ENV_PREFIX + "__".join(path).upper()
+        source = f"environment variable {variable}" if variable in os.environ else None
+        while source is None and path:
+            source = origin.get(path)
+            if source is None and len(path) == 1:
+                source = "the defaults"
+            if source is None:
+                break
+        source = source or origin.get(path[:-1], "the settings")
+        key = ".".join(path)
+        if problem["type"] == "extra_forbidden":
+            known = _known_keys(path[:-1])
+            lines.append(
+                f"{source}: unknown setting '{key}'{_closest(path[-1], known)}; allowed here: {', '.join(known)}"
+            )
+            continue
+        field = _field_at(path) or _field_at(path[:-1])
+        allowed = f"; allowed: {_allowed(field)}" if field is not None else ""
+        lines.append(f"{source}: setting '{key}' = {problem['input']!r}: {problem['msg']}{allowed}")
+    return "\n".join(lines)
+
+
+def _allowed(field: FieldInfo) -> str:
+    choices = [repr(choice) for choice in get_args(field.annotation) if isinstance(choice, str)]
+    limits = [str(item) for item in field.metadata]
+    kind = " | ".join(choices) or str(getattr(field.annotation, "__name__", field.annotation))
+    return f"{kind} ({', '.join(limits)})" if limits else kind
+
+
+def render_defaults() -> str:
+    """The whole tree as YAML with each key's description above it: the text of ``config/default.yaml``."""
+    lines = [
+        "# Every setting with its default. Override in config/local.yaml, in the file $QUANT_CONFIG names, or by an",
+        "# environment variable: QUANT_ + the path joined by __ (QUANT_RISK__CVAR_LIMIT=0.03).",
+        "# Written by: python -m quant_dagster.settings > config/default.yaml",
+    ]
+    _render(Settings, lines, 0)
+    return "\n".join(lines) + "\n"
+
+
+def _render(model: type[BaseModel], lines: list[str], depth: int) -> None:
+    indent = "  " * depth
+    for name, field in model.model_fields.items():
+        if name == "home":
+            continue
+        lines.append(f"{indent}# {field.description}")
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            lines.append(f"{indent}{name}:")
+            _render(field.annotation, lines, depth + 1)
+        else:
+            default = field.get_default(call_default_factory=True, validated_data={})
+            value = json.loads(json.dumps(default, default=str))
+            lines.append(f"{indent}{name}: {json.dumps(value, ensure_ascii=False)}")
+
+
+if __name__ == "__main__":
+    print(render_defaults(), end="")

@@ -1,0 +1,343 @@
+"""The lake: market-data tables as Delta, safe to write from several processes and readable as of any version.
+
+A merge reads the months it touches, works out what really changes, and replaces those months in one Delta
+commit. Delta's optimistic concurrency refuses the commit when another process has touched the same months
+since; the merge is then worked out again on the newer version. What changes nothing makes no version, so
+a write that is repeated after a crash is free.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from quant_dagster.errors import StorageError
+from quant_dagster.storage.changes import Change, merge_change, replace_change
+from quant_dagster.storage.conform import conform, refuse_changed_types
+from quant_dagster.storage.delta import TableVersion, files_between, stored_schema, table_version, with_text_views
+from quant_dagster.storage.tables import PARTITION, TABLES, LakeTable, lake_table
+
+if TYPE_CHECKING:
+    import pyarrow.dataset
+
+_ATTEMPTS = 30
+_LONGEST_WAIT_SECONDS = 0.5
+# A cycle is replayed from the versions it recorded, so the log outlives Delta's default of 30 days.
+_CONFIGURATION = {"delta.logRetentionDuration": "interval 3650 days"}
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What a write did. ``version`` is the table's version afterwards, new only if rows changed (-1: no table yet)."""
+
+    version: int
+    inserted: int
+    updated: int
+    unchanged: int
+    deleted: int = 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether this write made a version."""
+        return bool(self.inserted or self.updated or self.deleted)
+
+
+class Lake:
+    """Delta tables under one root.
+
+    Parameters
+    ----------
+    root
+        Folder, or the URL of an object store (``s3://bucket/lake``).
+    storage_options
+        Credentials and options of the object store, as ``deltalake`` takes them.
+    """
+
+    def __init__(self, root: Path | str, storage_options: dict[str, str] | None = None) -> None:
+        self.root = str(root).rstrip("/")
+        self._storage_options = storage_options
+
+    def merge(self, table: str, rows: pl.DataFrame, *, ignore: Collection[str] = ()) -> Commit:
+        """Insert new rows and update rows whose key exists; other rows stay.
+
+        Parameters
+        ----------
+        rows
+            Rows of ``table``. A declared nullable column may be left out: an existing row keeps its value.
+            A column the table does not have is added to it. NaN is stored as null.
+        ignore
+            Columns whose difference alone is no change (the stored row stays as it is).
+
+        Raises
+        ------
+        StorageError
+            Wrong type, missing column, null or repeated key; or the commit kept colliding with other writers.
+        """
+        definition = lake_table(table)
+        return self._write(definition, rows, lambda new, old: merge_change(definition, new, old, ignore))
+
+    def replace(self, table: str, rows: pl.DataFrame, sessions: Sequence[date]) -> Commit:
+        """Make ``rows`` everything the table holds for ``sessions``: what was there and is not in ``rows`` goes."""
+        definition = lake_table(table)
+        if not definition.partitioned:
+            raise StorageError(f"table '{table}' is not kept by session: merge into it instead")
+        wanted = frozenset(sessions)
+        outside = sorted(set(rows["session"].unique().to_list()) - wanted) if rows.height else []
+        if outside:
+            raise StorageError(f"replacing sessions of '{table}': rows hold sessions not to be replaced: {outside[:5]}")
+        months = {session.strftime("%Y-%m") for session in wanted}
+        return self._write(definition, rows, lambda new, old: replace_change(definition, new, old, wanted), months)
+
+    def read(
+        self,
+        table: str,
+        *,
+        columns: Sequence[str] | None = None,
+        symbols: Sequence[str] | None = None,
+        start: date | None = None,
+        end: date | None = None,
+        where: pl.Expr | None = None,
+        version: int | None = None,
+        as_of: datetime | None = None,
+        ordered: bool = True,
+    ) -> pl.DataFrame:
+        """Rows of a table; only the files, columns and rows asked for are read.
+
+        Parameters
+        ----------
+        start, end
+            First and last session, both included.
+        where
+            Further condition on the columns.
+        version, as_of
+            Read an earlier state: by version, or as it was committed at an instant (aware datetime).
+        ordered
+            Sort by session, then the rest of the key. Without, rows come in an order that may change.
+
+        Returns
+        -------
+        polars.DataFrame
+            Empty, with the table's columns, where the table did not exist (yet).
+        """
+        definition = lake_table(table)
+        snapshot = self._snapshot(table, version=version, as_of=as_of)
+        lazy = definition.empty().lazy() if snapshot is None else self._scan(definition, snapshot, start, end)
+        available = lazy.collect_schema().names()
+        wanted = list(columns) if columns is not None else [name for name in available if name != PARTITION]
+        if unknown := [name for name in wanted if name not in available]:
+            raise StorageError(f"table '{table}' has no column {unknown}; columns: {', '.join(available)}")
+        for condition in _conditions(symbols, start, end, where):
+            lazy = lazy.filter(condition)
+        if not ordered:
+            return lazy.select(wanted).collect()
+        extra = [name for name in definition.order if name not in wanted]
+        return lazy.select(wanted + extra).collect().sort(definition.order, maintain_order=True).select(wanted)
+
+    def version(self, table: str) -> int | None:
+        """The table's newest version, or None where it does not exist."""
+        snapshot = self._snapshot(table)
+        return None if snapshot is None else snapshot.version()
+
+    def exists(self, table: str) -> bool:
+        """Whether anything was ever written to the table."""
+        return DeltaTable.is_deltatable(self.uri(table), self._storage_options)
+
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables that exist."""
+        return tuple(name for name in TABLES if self.exists(name))
+
+    def uri(self, table: str) -> str:
+        """Where the table lies: what Spark, DuckDB or Polars open directly."""
+        return f"{self.root}/{lake_table(table).name}"
+
+    def history(self, table: str, limit: int | None = None) -> list[TableVersion]:
+        """Versions of the table, newest first."""
+        snapshot = self._snapshot(table)
+        return [] if snapshot is None else [table_version(entry) for entry in snapshot.history(limit)]
+
+    def files(
+        self, table: str, *, start: date | None = None, end: date | None = None, version: int | None = None
+    ) -> list[str]:
+        """Parquet files of a version, oldest month first; those of other months than asked for are left out.
+
+        The fast way into DuckDB: ``read_parquet(files, union_by_name=true)`` pushes projections and filters
+        down. Files do not hold the partition column ``month``.
+        """
+        snapshot = self._snapshot(table, version=version)
+        return [] if snapshot is None else files_between(lake_table(table), snapshot, start, end)
+
+    def dataset(self, table: str, version: int | None = None) -> pyarrow.dataset.Dataset:
+        """The table as a pyarrow dataset for DuckDB (includes column ``month``).
+
+        Text is typed ``string_view``: DuckDB 2.0 hands pyarrow filters with view-typed literals, which pyarrow
+        cannot compare with plain strings, unless the data set itself has views; it then filters by itself.
+        """
+        import pyarrow.dataset as arrow_dataset
+
+        snapshot = self._snapshot(table, version=version)
+        if snapshot is None:
+            definition = lake_table(table)
+            empty = definition.empty().with_columns(pl.lit(None, pl.String).alias(PARTITION)).to_arrow()
+            return arrow_dataset.dataset(empty.cast(with_text_views(empty.schema)))
+        return snapshot.to_pyarrow_dataset(schema=with_text_views(pa.schema(snapshot.schema())))
+
+    def compact(self, table: str) -> int:
+        """Rewrite small files into larger ones; returns how many files were replaced. Rows do not change."""
+        snapshot = self._require(table)
+        metrics = snapshot.optimize.compact()
+        return int(metrics["numFilesRemoved"])
+
+    def vacuum(self, table: str, retention_hours: int, *, dry_run: bool = True) -> list[str]:
+        """Files no version younger than ``retention_hours`` needs; deleted unless ``dry_run``.
+
+        Versions older than that can no longer be read afterwards, and sessions that used them not replayed.
+        """
+        if retention_hours < 0:
+            raise StorageError(f"vacuum of '{table}': retention_hours must not be negative, got {retention_hours}")
+        snapshot = self._require(table)
+        return snapshot.vacuum(retention_hours=retention_hours, dry_run=dry_run, enforce_retention_duration=False)
+
+    def _require(self, table: str) -> DeltaTable:
+        snapshot = self._snapshot(table)
+        if snapshot is None:
+            raise StorageError(f"lake table '{table}' does not exist at {self.uri(table)}: load data into it first")
+        return snapshot
+
+    def _snapshot(self, table: str, *, version: int | None = None, as_of: datetime | None = None) -> DeltaTable | None:
+        if version is not None and as_of is not None:
+            raise StorageError(f"reading '{table}': give a version or an instant, not both")
+        if as_of is not None and as_of.tzinfo is None:
+            raise StorageError(f"reading '{table}' as of {as_of}: the instant needs a time zone")
+        if not self.exists(table):
+            return None
+        newest = DeltaTable(self.uri(table), storage_options=self._storage_options)
+        if version is not None and version != newest.version():
+            return self._at_version(table, version, newest.version())
+        if as_of is not None:
+            if as_of < table_version(newest.history()[-1]).committed_at:
+                return None
+            newest.load_as_version(as_of.astimezone(UTC))
+        return newest
+
+    def _at_version(self, table: str, version: int, newest: int) -> DeltaTable:
+        try:
+            return DeltaTable(self.uri(table), version=version, storage_options=self._storage_options)
+        except DeltaError as error:
+            raise StorageError(f"lake table '{table}' has no version {version} (newest: {newest}): {error}") from error
+
+    def _scan(self, definition: LakeTable, snapshot: DeltaTable, start: date | None, end: date | None) -> pl.LazyFrame:
+        if snapshot.protocol().min_reader_version > 1:  # written by another engine with newer features
+            return pl.scan_delta(snapshot)
+        return self._scan_files(snapshot, files_between(definition, snapshot, start, end))
+
+    def _scan_files(self, snapshot: DeltaTable, files: Sequence[str]) -> pl.LazyFrame:
+        schema = stored_schema(snapshot)
+        if not files:
+            return pl.LazyFrame(schema=schema)
+        return pl.scan_parquet(
+            list(files),
+            schema=schema,
+            missing_columns="insert",
+            hive_partitioning=False,
+            glob=False,
+            storage_options=self._storage_options,
+        )
+
+    def _write(
+        self,
+        definition: LakeTable,
+        rows: pl.DataFrame,
+        work_out: Callable[[pl.DataFrame, pl.DataFrame], Change],
+        months: set[str] | None = None,
+    ) -> Commit:
+        new = conform(definition, rows)
+        if definition.partitioned and months is None:
+            months = set(new["session"].dt.strftime("%Y-%m").unique().to_list())
+        for attempt in range(_ATTEMPTS):
+            snapshot = self._snapshot(definition.name)
+            try:
+                return self._attempt(definition, snapshot, new, months, work_out)
+            except CommitFailedError:
+                pass  # another process got there first: work it out again on what it wrote
+            except DeltaError as error:
+                if snapshot is not None or not self.exists(definition.name):
+                    raise StorageError(
+                        f"writing {new.height} rows to lake table '{definition.name}': {error}"
+                    ) from error
+            time.sleep(random.uniform(0.0, min(_LONGEST_WAIT_SECONDS, 0.01 * 2**attempt)))
+        raise StorageError(
+            f"writing {new.height} rows to lake table '{definition.name}': {_ATTEMPTS} attempts collided with other "
+            "writers; nothing was written, try again when they are done"
+        )
+
+    def _attempt(
+        self,
+        definition: LakeTable,
+        snapshot: DeltaTable | None,
+        new: pl.DataFrame,
+        months: set[str] | None,
+        work_out: Callable[[pl.DataFrame, pl.DataFrame], Change],
+    ) -> Commit:
+        if snapshot is None:
+            if not new.height:
+                return Commit(version=-1, inserted=0, updated=0, unchanged=0)
+            write_deltalake(
+                self.uri(definition.name),
+                _laid_out(definition, new),
+                mode="error",
+                partition_by=[PARTITION] if definition.partitioned else None,
+                name=definition.name,
+                description=definition.description,
+                configuration=_CONFIGURATION,
+                storage_options=self._storage_options,
+            )
+            return Commit(version=0, inserted=new.height, updated=0, unchanged=0)
+        refuse_changed_types(definition, new.schema, stored_schema(snapshot))
+        predicate = [(PARTITION, "in", sorted(months))] if months else None
+        files = sorted(snapshot.file_uris(file_pruning_predicate=predicate)) if months is None or months else []
+        change = work_out(new, self._scan_files(snapshot, files).collect())
+        if not (change.inserted or change.updated or change.deleted):
+            return Commit(snapshot.version(), 0, 0, change.unchanged)
+        write_deltalake(
+            snapshot,
+            _laid_out(definition, change.content),
+            mode="overwrite",
+            # An overwrite without a predicate is not checked against concurrent appends; 'true' is.
+            predicate=_in_months(change.months) if definition.partitioned else "true",
+            schema_mode="merge",
+        )
+        return Commit(snapshot.version(), change.inserted, change.updated, change.unchanged, change.deleted)
+
+
+def _conditions(
+    symbols: Sequence[str] | None, start: date | None, end: date | None, where: pl.Expr | None
+) -> list[pl.Expr]:
+    conditions = []
+    if start is not None:
+        conditions.append(pl.col("session") >= start)
+    if end is not None:
+        conditions.append(pl.col("session") <= end)
+    if symbols is not None:
+        conditions.append(pl.col("symbol").is_in(list(symbols)))
+    return conditions if where is None else [*conditions, where]
+
+
+def _in_months(months: Collection[str]) -> str:
+    return f"{PARTITION} IN ({', '.join(repr(month) for month in sorted(months))})"
+
+
+def _laid_out(definition: LakeTable, rows: pl.DataFrame) -> pl.DataFrame:
+    ordered = rows.sort(definition.order)
+    if not definition.partitioned:
+        return ordered
+    return ordered.with_columns(pl.col("session").dt.strftime("%Y-%m").alias(PARTITION))

@@ -1,0 +1,228 @@
+"""The ledger: transactions over SQLite (WAL) or PostgreSQL, and its schema's revisions.
+
+Writers are serialised: SQLite by ``BEGIN IMMEDIATE``, PostgreSQL by an advisory lock held to the end of the
+transaction. A reader never waits for a writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, select, text
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+
+from quant_dagster.errors import LedgerError
+from quant_dagster.storage.ledger_tables import metadata
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_WRITER_LOCK = 0x71756E74  # "qunt": any number no other program on the server uses
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The wall clock, in UTC."""
+    return datetime.now(UTC)
+
+
+class Ledger:
+    """Connections to one ledger.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL: ``sqlite:///path`` or ``postgresql+psycopg2://…``.
+    clock
+        Source of wall-clock times; tests pass their own.
+    """
+
+    def __init__(self, url: str, clock: Clock = utc_now) -> None:
+        self.url = make_url(url)
+        self.now = clock
+        if self.url.get_backend_name() == "postgresql" and self.url.drivername == "postgresql":
+            self.url = self.url.set(drivername="postgresql+psycopg2")
+        if self.url.get_backend_name() not in ("sqlite", "postgresql"):
+            raise LedgerError(f"ledger URL '{url}': only sqlite and postgresql are supported (storage.ledger_url)")
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The connection pool; made at first use."""
+        if self.is_sqlite and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(self.url, pool_pre_ping=not self.is_sqlite)
+        if self.is_sqlite:
+            event.listen(engine, "connect", _configure_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A read transaction: one consistent view."""
+        with self.engine.connect() as connection:
+            if not self.is_sqlite:
+                connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+            with _translated("reading", self):
+                yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A write transaction, alone among writers; everything in it happens or nothing does."""
+        with (
+            self.engine.connect().execution_options(ledger_write=True) as connection,
+            _translated("writing", self),
+            connection.begin(),
+        ):
+            if not self.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
+            yield connection
+
+    def close(self) -> None:
+        """Return every connection."""
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+
+    def frame(self, table: str) -> pl.DataFrame:
+        """A whole table as a polars frame; exact decimals become float64, JSON stays text."""
+        import polars as pl
+
+        definition = metadata.tables.get(table)
+        if definition is None:
+            raise LedgerError(f"the ledger has no table '{table}'; it has: {', '.join(sorted(metadata.tables))}")
+        with self.read() as connection:
+            rows = connection.execute(select(definition).order_by(*definition.primary_key.columns)).all()
+        columns = {column.name: [_plain(row[i]) for row in rows] for i, column in enumerate(definition.columns)}
+        return pl.DataFrame(
+            columns, schema={column.name: _polars_type(definition, column.name) for column in definition.columns}
+        )
+
+    # -- schema -----------------------------------------------------------------------------------------------------
+
+    def upgrade(self) -> str:
+        """Bring the schema to the newest revision; returns it. Safe to run at any time, from several processes."""
+        from alembic import command
+        from alembic.runtime.migration import MigrationContext
+
+        with self.write() as connection:
+            config = self._alembic_config()
+            config.attributes["connection"] = connection
+            if MigrationContext.configure(connection).get_current_revision() != self.head_revision():
+                command.upgrade(config, "head")
+        return self.head_revision()
+
+    def head_revision(self) -> str:
+        """The revision this code works with."""
+        from alembic.script import ScriptDirectory
+
+        head = ScriptDirectory.from_config(self._alembic_config()).get_current_head()
+        if head is None:
+            raise LedgerError(f"no migrations found in {_MIGRATIONS}")
+        return head
+
+    def current_revision(self) -> str | None:
+        """The revision the database is at; None for an empty one."""
+        from alembic.runtime.migration import MigrationContext
+
+        with self.read() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
+    def differences(self) -> list[str]:
+        """How the database's schema differs from the one this code defines; empty when it does not."""
+        from alembic.autogenerate import compare_metadata
+        from alembic.runtime.migration import MigrationContext
+
+        with self.read() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": False})
+            return [str(difference) for difference in compare_metadata(context, metadata)]
+
+    def require_current(self) -> None:
+        """Refuse to work on a ledger that this code does not understand."""
+        revision, head = self.current_revision(), self.head_revision()
+        if revision != head:
+            raise LedgerError(
+                f"ledger {self.url.render_as_string()} is at revision {revision or 'none'}, this program needs {head}: "
+                "run 'quant ledger upgrade'"
+            )
+
+    def _alembic_config(self) -> Any:
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        return config
+
+
+def insert_new(connection: Connection, table: Table, row: dict[str, Any]) -> bool:
+    """Insert a row unless its primary key exists; says whether it was inserted."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+        statement: Any = pg_insert(table).values(row).on_conflict_do_nothing()
+    else:
+        from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+        statement = sqlite_insert(table).values(row).on_conflict_do_nothing()
+    return bool(connection.execute(statement).rowcount)
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite, not by the driver
+    cursor = connection.cursor()
+    for pragma in ("busy_timeout=60000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("ledger_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+@contextmanager
+def _translated(doing: str, ledger: Ledger) -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        address = ledger.url.render_as_string()
+        if "no such table" in str(error):
+            raise LedgerError(f"{doing} ledger {address}: it has no tables yet; run 'quant ledger upgrade'") from error
+        raise LedgerError(f"{doing} ledger {address}: {error.orig}") from error
+    except IntegrityError as error:
+        raise LedgerError(f"{doing} ledger: a row contradicts one that is there: {error.orig}") from error
+    except SQLAlchemyError as error:
+        raise LedgerError(f"{doing} ledger {ledger.url.render_as_string()}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, (dict, list)):
+        from quant_dagster.storage.types import canonical_json
+
+        return canonical_json(value)
+    return value
+
+
+def _polars_type(table: Table, column: str) -> Any:
+    import polars as pl
+
+    kinds = {
+        "Scaled": pl.Float64,
+        "Float": pl.Float64,
+        "Integer": pl.Int64,
+        "Date": pl.Date,
+        "UtcDateTime": pl.Datetime("us", "UTC"),
+    }
+    return kinds.get(type(table.c[column].type).__name__, pl.String)

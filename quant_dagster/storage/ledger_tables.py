@@ -1,0 +1,243 @@
+"""The ledger's tables. Orders, fills, postings and audit are append-only; what is a projection says so."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Column,
+    Date,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from quant_dagster.storage.types import MONEY_PLACES, QUANTITY_PLACES, CanonicalJson, Scaled, UtcDateTime
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _money(name: str, **options: bool) -> Column[object]:
+    return Column(name, Scaled(MONEY_PLACES), nullable=options.get("nullable", False))
+
+
+def _quantity(name: str, **options: bool) -> Column[object]:
+    return Column(name, Scaled(QUANTITY_PLACES), nullable=options.get("nullable", False))
+
+
+# One row per strategy, mode and session: what a cycle was a function of.
+cycles = Table(
+    "cycles",
+    metadata,
+    Column("cycle_id", String(32), primary_key=True),
+    Column("strategy", String(64), nullable=False),
+    Column("mode", String(16), nullable=False),
+    Column("session", Date, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("settings_hash", String(32), nullable=False),
+    Column("code_version", String(64), nullable=False),
+    Column("inputs", CanonicalJson, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("completed_at", UtcDateTime),
+    UniqueConstraint("strategy", "mode", "session"),
+)
+
+# Exactly one per symbol and cycle.
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("decision_id", String(32), primary_key=True),
+    Column("cycle_id", String(32), ForeignKey("cycles.cycle_id"), nullable=False),
+    Column("session", Date, nullable=False),
+    Column("symbol", String(32), nullable=False),
+    Column("action", String(8), nullable=False),
+    Column("reasons", CanonicalJson, nullable=False),
+    Column("alpha", String(32)),
+    Column("confidence", Float),
+    Column("risk", Float),
+    Column("priority", Float),
+    Column("expected_return", Float),
+    Column("expected_volatility", Float),
+    Column("quality_score", Float),
+    _quantity("current_quantity"),
+    _quantity("target_quantity"),
+    _money("decision_price", nullable=True),
+    Column("details", CanonicalJson, nullable=False),
+    UniqueConstraint("cycle_id", "symbol"),
+    Index("ix_decisions_session", "session"),
+)
+
+# Columns from `status` on are a projection of order_events.
+orders = Table(
+    "orders",
+    metadata,
+    Column("client_order_id", String(40), primary_key=True),
+    Column("decision_id", String(32), ForeignKey("decisions.decision_id"), nullable=False),
+    Column("strategy", String(64), nullable=False),
+    Column("session", Date, nullable=False),
+    Column("symbol", String(32), nullable=False),
+    Column("side", String(8), nullable=False),
+    _quantity("quantity"),
+    Column("order_type", String(16), nullable=False),
+    Column("time_in_force", String(8), nullable=False),
+    _money("decision_price"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("status", String(24), nullable=False),
+    _quantity("filled_quantity"),
+    _money("average_fill_price", nullable=True),
+    Column("events", Integer, nullable=False),
+    Index("ix_orders_status", "status"),
+    Index("ix_orders_session", "session"),
+)
+
+order_events = Table(
+    "order_events",
+    metadata,
+    Column("client_order_id", String(40), ForeignKey("orders.client_order_id"), primary_key=True),
+    Column("sequence", Integer, primary_key=True),
+    Column("kind", String(24), nullable=False),
+    Column("session", Date, nullable=False),
+    Column("payload", CanonicalJson, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)
+
+# Keyed on the execution id without its correction segment; a correction replaces the row and is posted as a difference.
+fills = Table(
+    "fills",
+    metadata,
+    Column("execution_id", String(64), primary_key=True),
+    Column("correction", Integer, nullable=False),
+    Column("sequence", Integer, nullable=False, unique=True),
+    Column("client_order_id", String(40), ForeignKey("orders.client_order_id"), nullable=False),
+    Column("session", Date, nullable=False),
+    Column("symbol", String(32), nullable=False),
+    Column("side", String(8), nullable=False),
+    _quantity("quantity"),
+    _money("price"),
+    _money("commission"),
+    _money("decision_price"),
+    _money("reference_price"),
+    Column("provenance", CanonicalJson, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Index("ix_fills_session", "session"),
+)
+
+# Double entry: the amounts of one transaction sum to zero.
+postings = Table(
+    "postings",
+    metadata,
+    Column("transaction_id", String(80), primary_key=True),
+    Column("line", Integer, primary_key=True),
+    Column("session", Date, nullable=False),
+    Column("account", String(24), nullable=False),
+    Column("symbol", String(32)),
+    _quantity("quantity"),
+    _money("amount"),
+    Column("execution_id", String(64)),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Index("ix_postings_account", "account"),
+)
+
+# End-of-session snapshots: projections of postings and the session's closes.
+positions = Table(
+    "positions",
+    metadata,
+    Column("session", Date, primary_key=True),
+    Column("symbol", String(32), primary_key=True),
+    _quantity("quantity"),
+    _money("cost"),
+    _money("price"),
+    Column("price_session", Date, nullable=False),
+    _money("market_value"),
+    _money("unrealised_pnl"),
+    _money("realised_pnl"),
+    _money("commission"),
+)
+
+account_snapshots = Table(
+    "account_snapshots",
+    metadata,
+    Column("session", Date, primary_key=True),
+    _money("cash"),
+    _money("market_value"),
+    _money("equity"),
+    _money("gross_exposure"),
+    _money("net_exposure"),
+    _money("realised_pnl"),
+    _money("unrealised_pnl"),
+    _money("commission"),
+    _money("peak_equity"),
+)
+
+# Every change of control mode; the newest row is the mode.
+control_state = Table(
+    "control_state",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("mode", String(16), nullable=False),
+    Column("previous", String(16)),
+    Column("actor", String(64), nullable=False),
+    Column("automatic", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)
+
+# The risk gate's verdicts, with every check, its value and its limit.
+risk_events = Table(
+    "risk_events",
+    metadata,
+    Column("event_id", String(40), primary_key=True),
+    Column("cycle_id", String(32), ForeignKey("cycles.cycle_id"), nullable=False),
+    Column("session", Date, nullable=False),
+    Column("symbol", String(32), nullable=False),
+    Column("outcome", String(12), nullable=False),
+    _quantity("requested_quantity"),
+    _quantity("approved_quantity"),
+    Column("reasons", CanonicalJson, nullable=False),
+    Column("checks", CanonicalJson, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("holder", String(128), nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
+# What people were told, once each.
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("alert_key", String(160), primary_key=True),
+    Column("severity", String(12), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("delivered", Integer, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("event_key", String(160), nullable=False, unique=True),
+    Column("session", Date),
+    Column("action", String(48), nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+)

@@ -1,0 +1,180 @@
+"""The lake's tables: columns, types, keys and partitioning, in one place.
+
+Every writer, contract and test takes a table's shape from here. Absent values are null, never filled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from quant_dagster.errors import StorageError
+
+TIMESTAMP = pl.Datetime("us", "UTC")
+PARTITION = "month"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a lake table."""
+
+    name: str
+    dtype: pl.DataType
+    description: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class LakeTable:
+    """The shape of a lake table.
+
+    Attributes
+    ----------
+    key
+        Columns that name a row; a merge updates the row with the same key.
+    partitioned
+        Whether files are laid out by the month of ``session`` (column ``month``, kept out of what is read).
+    """
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    partitioned: bool = True
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Column names and polars types, in order."""
+        return pl.Schema({column.name: column.dtype for column in self.columns})
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Columns by which rows are sorted in files and in answers: session first, then the rest of the key."""
+        first = ("session",) if "session" in self.key else ()
+        return (*first, *(name for name in self.key if name != "session"))
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Columns that are never null."""
+        return tuple(column.name for column in self.columns if not column.nullable)
+
+    def empty(self) -> pl.DataFrame:
+        """A frame of this table without rows."""
+        return pl.DataFrame(schema=self.schema)
+
+
+def _text(name: str, description: str, nullable: bool = False) -> Column:
+    return Column(name, pl.String(), description, nullable)
+
+
+def _number(name: str, description: str, nullable: bool = False) -> Column:
+    return Column(name, pl.Float64(), description, nullable)
+
+
+def _prices(source: str) -> tuple[Column, ...]:
+    return (
+        _number("open", f"first trade of the session, {source}; null where the vendor has closes only", nullable=True),
+        _number("high", f"highest trade, {source}; null where the vendor has closes only", nullable=True),
+        _number("low", f"lowest trade, {source}; null where the vendor has closes only", nullable=True),
+        _number("close", f"last trade of the session, {source}"),
+        _number("volume", "shares traded; null where the vendor does not say", nullable=True),
+    )
+
+
+_SESSION = Column("session", pl.Date(), "exchange session the row belongs to")
+_SYMBOL = _text("symbol", "ticker")
+_VENDOR = _text("vendor", "who said so")
+_KNOWN_AT = Column("known_at", TIMESTAMP, "when the value could first be known, UTC")
+_ROW_HASH = _text("row_hash", "first 16 hex digits of the SHA-256 of the vendor's row")
+
+_DEFINITIONS = (
+    LakeTable(
+        name="raw_prices",
+        description="Daily prices as received, one row per vendor, symbol and session.",
+        columns=(_VENDOR, _SYMBOL, _SESSION, *_prices("in the vendor's units"), _KNOWN_AT, _ROW_HASH),
+        key=("vendor", "symbol", "session"),
+    ),
+    LakeTable(
+        name="rejected_rows",
+        description="Vendor rows that were refused, and why. Not partitioned: such a row may have no session.",
+        columns=(
+            _VENDOR,
+            _text("source", "file or data set the row came from"),
+            Column("row", pl.Int64(), "row number in the source, from 1"),
+            _text("symbol", "ticker, if it could be read", nullable=True),
+            Column("session", pl.Date(), "session, if it could be read", nullable=True),
+            _text("reason", "code of the reason"),
+            _text("detail", "what was found"),
+            _KNOWN_AT,
+        ),
+        key=("vendor", "source", "row", "reason"),
+        partitioned=False,
+    ),
+    LakeTable(
+        name="bars",
+        description="Daily bars the desk trades on: the best vendor's row for each symbol and session.",
+        columns=(_SYMBOL, _SESSION, *_prices("in the vendor's units"), _VENDOR, _KNOWN_AT, _ROW_HASH),
+        key=("symbol", "session"),
+    ),
+    LakeTable(
+        name="quality",
+        description="How far a bar can be trusted, and why.",
+        columns=(
+            _SYMBOL,
+            _SESSION,
+            _number("score", "0 (worthless) to 1 (nothing found)"),
+            _text("issues", "codes of what was found, comma-joined"),
+            _text("not_evaluated", "codes of what could not be checked, comma-joined"),
+        ),
+        key=("symbol", "session"),
+    ),
+    LakeTable(
+        name="forecasts",
+        description="Return forecasts by session, symbol, model and horizon, with how they came to be.",
+        columns=(
+            _SESSION,
+            _SYMBOL,
+            _text("model", "model that made the forecast"),
+            Column("horizon", pl.Int32(), "sessions ahead"),
+            _number("mean", "expected log return over the horizon"),
+            _number("std", "standard deviation of the log return over the horizon"),
+            *(
+                _number(f"q{level:02d}", f"{level} % quantile of the log return", nullable=True)
+                for level in (5, 25, 50, 75, 95)
+            ),
+            _text("diagnostics", "what the fit reported, JSON"),
+            Column("data_version", pl.Int64(), "version of the bars the model saw"),
+            _text("fallback", "why and from which model this one took over", nullable=True),
+            _text("parameters", "fitted parameters, JSON"),
+        ),
+        key=("session", "symbol", "model", "horizon"),
+    ),
+    LakeTable(
+        name="signals",
+        description="What each alpha says about each symbol at the close of a session.",
+        columns=(
+            _SESSION,
+            _SYMBOL,
+            _text("alpha", "strategy that speaks"),
+            Column("direction", pl.Int8(), "-1 short, 0 flat, 1 long"),
+            _number("strength", "0 to 1", nullable=True),
+            _number("confidence", "0 to 1", nullable=True),
+            _number("risk", "0 to 1, higher is riskier", nullable=True),
+            _number("priority", "order in which orders are made, higher first", nullable=True),
+            Column("enabled", pl.Boolean(), "whether the router lets this alpha trade"),
+            _text("reasons", "why, JSON or codes"),
+        ),
+        key=("session", "symbol", "alpha"),
+    ),
+)
+
+TABLES: dict[str, LakeTable] = {table.name: table for table in _DEFINITIONS}
+
+
+def lake_table(name: str) -> LakeTable:
+    """The table called ``name``; a StorageError names the tables there are."""
+    try:
+        return TABLES[name]
+    except KeyError:
+        raise StorageError(f"the lake has no table '{name}'; tables: {', '.join(sorted(TABLES))}") from None

@@ -1,0 +1,101 @@
+"""The words of a decision: exactly one action per symbol and cycle, with the codes that say why."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+
+class Action(StrEnum):
+    """What the desk does with a symbol in a cycle."""
+
+    BUY = "BUY"
+    SELL = "SELL"
+    HOLD = "HOLD"
+    REJECT = "REJECT"
+
+
+REASONS = {
+    "data_quality": "the quality score of the symbol's data is below quality.minimum_score",
+    "no_bar": "the symbol has no bar in the session",
+    "no_features": "a feature the alpha needs is absent",
+    "no_forecast": "no model could forecast the symbol",
+    "no_signal": "no enabled alpha has a direction",
+    "no_edge": "the forecast mean is against the signal's direction, so Kelly holds nothing",
+    "short_not_allowed": "the signal is short and portfolio.allow_short is off",
+    "below_one_lot": "the target is smaller than one lot",
+    "within_buffer": "the position is within portfolio.rebalance_buffer of its target",
+    "at_target": "the position is its target",
+    "flatten": "the control mode is EMERGENCY: every position is closed",
+    "trend_long": "the trend alpha is long",
+    "trend_short": "the trend alpha is short",
+    "mean_reversion_long": "the mean-reversion alpha is long",
+    "mean_reversion_short": "the mean-reversion alpha is short",
+    "trend_weak": "the trend is weaker than signals.entry_threshold",
+    "near_mean": "the close is nearer its mean than signals.reversion_entry_z",
+    "bound_kelly": "quarter Kelly set the size",
+    "bound_volatility_target": "the volatility target set the size",
+    "bound_signal_cap": "risk.max_position_per_signal x confidence set the size",
+    "bound_symbol_cap": "risk.max_symbol_weight set the size",
+    "position_scaled": "the risk gate made the order smaller",
+    "control_pause": "the control mode is PAUSE: no new orders",
+    "control_reduce": "the control mode is REDUCE: only orders that shrink exposure",
+    "control_emergency": "the control mode is EMERGENCY: flatten only",
+    "stale_data": "the last price is older than risk.max_price_age_sessions, or unknown",
+    "price_collar": "the price moved more than risk.price_collar since the previous close",
+    "duplicate_order": "an order for the symbol is already working or was made",
+    "order_limit": "risk.max_orders_per_session is reached",
+    "participation": "the order is too large for the symbol's average volume, or the volume is unknown",
+    "symbol_limit": "risk.max_symbol_weight",
+    "sector_limit": "risk.max_sector_weight",
+    "gross_limit": "gross leverage",
+    "net_limit": "risk.max_net_leverage",
+    "turnover_limit": "risk.max_turnover_per_session",
+    "buying_power": "not enough cash",
+    "no_short": "the order would sell more than is held",
+    "cvar_breach": "the portfolio's CVaR would pass risk.cvar_limit, or has too little history",
+    "unpriced_position": "something held has no price, so exposure is unknown",
+    "below_lot_size": "what the limits leave is less than one lot",
+}
+"""Every reason code and what it means."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided for one symbol in one cycle, and everything it was decided on."""
+
+    decision_id: str
+    cycle_id: str
+    session: date
+    symbol: str
+    action: Action
+    reasons: tuple[str, ...]
+    current_quantity: Decimal
+    target_quantity: Decimal
+    alpha: str | None = None
+    confidence: float | None = None
+    risk: float | None = None
+    priority: float | None = None
+    expected_return: float | None = None
+    expected_volatility: float | None = None
+    quality_score: float | None = None
+    decision_price: Decimal | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def cycle_id(strategy: str, mode: str, session: date) -> str:
+    """The id of a cycle: the same strategy, mode and session is the same cycle."""
+    return _hash("cycle", strategy, mode, session.isoformat())
+
+
+def decision_id(cycle: str, symbol: str) -> str:
+    """The id of the one decision a cycle makes on a symbol."""
+    return _hash("decision", cycle, symbol)
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()[:24]

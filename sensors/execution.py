@@ -1,0 +1,60 @@
+"""The execution sensor: approved orders become a fills run, once per set of orders and state of the market."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from assets.trading import REPLAY_TAG
+from quant_dagster.cycle.context import TradingContext
+from quant_dagster.execution import order_log
+from quant_dagster.execution.orders import Order, OrderStatus
+from resources.desk import DeskResource
+
+
+def execution_sensor(job: Any) -> dg.SensorDefinition:
+    """Watches the ledger, not Dagster, for orders to send and orders that can fill."""
+
+    @dg.sensor(
+        job=job,
+        name="execution_sensor",
+        minimum_interval_seconds=30,
+        description="Starts the fills job when orders are approved and unsent, or when bars have come in that working "
+        "orders can meet. Racing ticks converge: the run key is strategy, session and the set of orders.",
+    )
+    def sensor(context: dg.SensorEvaluationContext, desk: DeskResource) -> dg.SensorResult | dg.SkipReason:
+        requests = run_requests(desk.open())
+        if not requests:
+            return dg.SkipReason("no approved order waits to be sent, and no working order can fill yet")
+        return dg.SensorResult(run_requests=requests)
+
+    return sensor
+
+
+def run_requests(trading: TradingContext) -> list[dg.RunRequest]:
+    """At most one run to send approved orders, and one for the first session whose bars working orders can meet."""
+    trading.ledger.upgrade()
+    with trading.ledger.read() as connection:
+        orders = order_log.with_status(connection, order_log.OPEN)
+    unsent = [order for order in orders if order.status in (OrderStatus.APPROVED, OrderStatus.SUBMITTING)]
+    if unsent:
+        return [_request(trading, max(order.session for order in unsent), unsent, "send")]
+    if not orders:
+        return []
+    oldest = min(order.session for order in orders)
+    days = trading.lake.read("bars", columns=["session"], symbols=trading.symbols, start=oldest, ordered=False)
+    later = sorted(day for day in set(days["session"].to_list()) if day > oldest)
+    return [_request(trading, later[0], orders, "settle")] if later else []
+
+
+def _request(trading: TradingContext, session: date, orders: list[Order], phase: str) -> dg.RunRequest:
+    ids = ",".join(sorted(f"{order.client_order_id}:{order.events}" for order in orders))
+    digest = hashlib.sha256(ids.encode()).hexdigest()[:16]
+    return dg.RunRequest(
+        run_key=f"{trading.settings.strategy}:{session}:{digest}:{phase}",
+        partition_key=session.isoformat(),
+        tags={REPLAY_TAG: "true", "quant/orders": str(len(orders)), "quant/phase": phase},
+    )

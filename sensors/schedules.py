@@ -1,0 +1,34 @@
+"""The daily cycle's schedule, by the exchange calendar."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from assets.partitions import TIME_ZONE
+from quant_dagster.market_data.calendars import exchange_calendar
+
+_REGULAR_CLOSE_MINUTES = 16 * 60
+
+
+def daily_cycle_schedule(job: Any, minutes_after_close: int, exchange: str = "XNYS") -> dg.ScheduleDefinition:
+    """Run the daily job after each session's regular close; a day without a session is skipped, and says so."""
+    hour, minute = divmod(_REGULAR_CLOSE_MINUTES + minutes_after_close, 60)
+
+    @dg.schedule(
+        job=job,
+        name="daily_cycle_schedule",
+        cron_schedule=f"{minute} {hour} * * 1-5",
+        execution_timezone=TIME_ZONE,
+        description="The daily cycle, after the close of every exchange session.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        import zoneinfo
+
+        day = context.scheduled_execution_time.astimezone(zoneinfo.ZoneInfo(TIME_ZONE)).date()
+        if not exchange_calendar(exchange).is_session(day):
+            return dg.SkipReason(f"{exchange} is closed on {day}")
+        return dg.RunRequest(run_key=f"daily_cycle:{day}", partition_key=day.isoformat())
+
+    return schedule

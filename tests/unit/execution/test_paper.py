@@ -1,0 +1,143 @@
+"""The paper broker fills only against real bars of later sessions, and survives being asked twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quant_dagster.accounting.books import Side
+from quant_dagster.execution.broker import ReportedStatus, SessionBar
+from quant_dagster.execution.costs import commission, fill_price
+from quant_dagster.execution.orders import Order, OrderStatus
+from quant_dagster.execution.paper import PaperBroker
+from quant_dagster.settings import ExecutionSettings
+
+COSTS = ExecutionSettings()
+MONDAY, TUESDAY, WEDNESDAY = date(2013, 2, 25), date(2013, 2, 26), date(2013, 2, 27)
+
+
+def real_bar(session: date, symbol: str = "IBM") -> SessionBar:
+    """A packaged bar of IBM."""
+    from quant_dagster.market_data.vendors.embedded import EmbeddedVendor
+
+    rows = EmbeddedVendor("embedded_bokeh").daily_bars([symbol], session, session).rows
+    row = rows.filter(pl.col("session") == session).row(0, named=True)
+    return SessionBar(symbol, session, row["open"], row["high"], row["low"], row["close"], row["volume"],
+                      "embedded_bokeh", str(row.get("row_hash", "")), 0)  # fmt: skip
+
+
+def order(
+    quantity: int = 100, side: Side = Side.BUY, session: date = MONDAY, number: int = 1, tif: str = "day"
+) -> Order:
+    return Order(f"o{number}", "d", "s", session, "IBM", side, Decimal(quantity), "market", tif, Decimal(200),
+                 datetime(2013, 2, 25, tzinfo=UTC), OrderStatus.SUBMITTING)  # fmt: skip
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> PaperBroker:
+    return PaperBroker(tmp_path / "paper.db", COSTS, volume_required=True)
+
+
+def test_an_order_never_meets_the_bar_it_was_decided_on(broker: PaperBroker) -> None:
+    broker.submit(order())
+    broker.trade_session(MONDAY, {"IBM": real_bar(MONDAY)})
+    assert broker.executions(["o1"]) == []
+    assert broker.find("o1").status is ReportedStatus.WORKING
+
+
+def test_a_market_order_fills_at_the_next_open_and_a_little_worse(broker: PaperBroker) -> None:
+    broker.submit(order())
+    bar = real_bar(TUESDAY)
+    broker.trade_session(TUESDAY, {"IBM": bar})
+    (fill,) = broker.executions(["o1"])
+    assert fill.session == TUESDAY
+    assert fill.reference_price == Decimal(repr(bar.open))
+    assert bar.low <= float(fill.price) <= bar.high
+    assert float(fill.price) > bar.open
+    assert fill.provenance["bar"]["vendor"] == "embedded_bokeh"
+    assert broker.find("o1").status is ReportedStatus.FILLED
+
+
+def test_data_with_closes_only_fills_at_the_close_and_says_what_was_not_evaluated(tmp_path: Path) -> None:
+    bar = replace(real_bar(TUESDAY), open=None, high=None, low=None, volume=None)
+    lenient = PaperBroker(tmp_path / "a.db", COSTS, volume_required=False)
+    lenient.submit(order())
+    lenient.trade_session(TUESDAY, {"IBM": bar})
+    (fill,) = lenient.executions(["o1"])
+    assert fill.provenance["priced_at"] == "close"
+    assert fill.provenance["participation"] == "not_evaluated"
+    assert float(fill.reference_price) == bar.close
+    strict = PaperBroker(tmp_path / "b.db", COSTS, volume_required=True)
+    strict.submit(order())
+    strict.trade_session(TUESDAY, {"IBM": bar})
+    assert strict.executions(["o1"]) == []
+    assert strict.find("o1").reason == "day_order_expired:volume_unknown"
+
+
+def test_a_large_order_fills_in_part_and_the_rest_expires(broker: PaperBroker) -> None:
+    bar = real_bar(TUESDAY)
+    cap = int(bar.volume * COSTS.participation_cap)
+    broker.submit(order(cap + 500))
+    broker.trade_session(TUESDAY, {"IBM": bar})
+    assert [fill.quantity for fill in broker.executions(["o1"])] == [cap]
+    report = broker.find("o1")
+    assert (report.status, report.filled_quantity) == (ReportedStatus.EXPIRED, cap)
+    assert report.reason == "day_order_expired:participation_cap"
+
+
+def test_an_order_good_till_cancelled_goes_on_the_next_day(broker: PaperBroker) -> None:
+    first, second = real_bar(TUESDAY), real_bar(WEDNESDAY)
+    cap = int(first.volume * COSTS.participation_cap)
+    broker.submit(order(cap + 500, tif="gtc"))
+    broker.trade_session(TUESDAY, {"IBM": first})
+    broker.trade_session(WEDNESDAY, {"IBM": second})
+    assert [int(fill.quantity) for fill in broker.executions(["o1"])] == [cap, 500]
+
+
+def test_a_session_without_a_bar_fills_nothing(broker: PaperBroker) -> None:
+    broker.submit(order())
+    broker.trade_session(TUESDAY, {})
+    assert broker.executions(["o1"]) == []
+    assert broker.find("o1").reason == "day_order_expired:no_bar"
+
+
+def test_repeating_anything_changes_nothing(broker: PaperBroker) -> None:
+    bars = {"IBM": real_bar(TUESDAY)}
+    for _ in range(3):
+        broker.submit(order())
+        broker.trade_session(TUESDAY, bars)
+    again = PaperBroker(broker.path, COSTS, volume_required=True)
+    again.trade_session(TUESDAY, bars)
+    assert len(again.executions(["o1"])) == 1
+
+
+def test_an_order_for_part_of_a_share_is_rejected(broker: PaperBroker) -> None:
+    report = broker.submit(replace(order(), quantity=Decimal("0.5")))
+    assert report.status is ReportedStatus.REJECTED
+    assert broker.find("o1") is None
+
+
+def test_it_has_never_heard_of_an_order_it_was_not_sent(broker: PaperBroker) -> None:
+    assert broker.find("nobody") is None
+
+
+@given(st.sampled_from(list(Side)), st.floats(0.01, 5000), st.floats(0, 1), st.floats(0, 0.2))
+def test_a_fill_is_never_better_than_the_bar_and_never_outside_it(side, reference, participation, width) -> None:
+    low, high = reference * (1 - width), reference * (1 + width)
+    price = float(fill_price(side, reference, participation, COSTS, low=low, high=high))
+    tick = 1e-4
+    assert low - tick <= price <= high + tick
+    assert (price - reference) * side.sign >= -1e-12 or price == pytest.approx(tick)
+
+
+def test_commission_has_a_minimum_and_a_cap() -> None:
+    assert commission(Decimal(1000), Decimal(50), COSTS) == 5
+    assert commission(Decimal(10), Decimal(50), COSTS) == 1
+    assert commission(Decimal(10), Decimal(5), COSTS) == Decimal("0.5")

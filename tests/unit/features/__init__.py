@@ -1,0 +1,1 @@
+"""Features against published worksheets, reference libraries and themselves: no value may know its future."""
