@@ -1,8 +1,6 @@
 """Raw prices and bars: a history loaded in one run, and daily partitions at the live edge."""
 
-from __future__ import annotations
-
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -10,6 +8,7 @@ import dagster as dg
 from assets.metadata import OWNERS, declared_schema, markdown_table, table_metadata
 from quant_dagster.cycle import history
 from quant_dagster.cycle.context import code_version
+from quant_dagster.cycle.session import newest_session
 from resources.desk import DeskResource, sessions_of
 
 
@@ -20,22 +19,21 @@ def build_market_data_assets(partitions: dg.PartitionsDefinition[Any]) -> list[d
     @dg.asset(
         **common,
         kinds={"python", "deltalake"},
-        description="Every session before the first daily partition, loaded, built into bars and scored in one run. "
-        "Run it once on a new desk.",
+        description="Every session there is, loaded, built into bars and scored in one run: run it once on a new desk. "
+        "Daily partitions then keep the live edge.",
         metadata={"dagster/table_name": "lake.bars"},
     )
     def price_history(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
         trading = desk.open()
-        settings = trading.settings
-        last = min(
-            settings.orchestration.first_session - timedelta(days=1), trading.calendar.latest_completed(trading.now())
-        )
-        done = history.backfill(trading, settings.market_data.history_start, last)
-        newest = trading.lake.read("bars", start=last - timedelta(days=5), end=last)
+        last = trading.calendar.latest_completed(trading.now())
+        done = history.backfill(trading, trading.settings.market_data.history_start, last)
+        newest = newest_session(trading, trading.now())
+        bars_of_newest = trading.lake.read("bars", symbols=trading.symbols, start=newest, end=newest)
         rejected = {reason: n for report in done.loaded.reports for reason, n in report.rejected.items()}
         return dg.MaterializeResult(
             metadata={
-                **table_metadata(newest),
+                **table_metadata(bars_of_newest),
+                "newest_session": newest.isoformat(),
                 "dagster/row_count": done.bars.rows,
                 "rows_changed": done.bars.inserted + done.bars.updated,
                 "rejected_rows": dg.MetadataValue.json(rejected),

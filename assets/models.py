@@ -1,7 +1,5 @@
 """Features, the online store, forecasts and signals: what the desk believes, one partition per session."""
 
-from __future__ import annotations
-
 from datetime import date
 from typing import Any
 

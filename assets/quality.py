@@ -1,7 +1,5 @@
 """Quality scores, and the checks that guard every table: contracts stop what is downstream, expectations warn."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

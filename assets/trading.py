@@ -1,7 +1,5 @@
 """Approved orders, fills and positions: the ledger's side. No step here is ever retried by Dagster."""
 
-from __future__ import annotations
-
 from datetime import date
 from typing import Any
 

@@ -30,9 +30,11 @@ def cache_directory() -> Path:
     return home / "kernels" / kernel_sources_hash()
 
 
-if "NUMBA_CACHE_DIR" not in os.environ:
-    os.environ["NUMBA_CACHE_DIR"] = str(cache_directory())
+import numba  # noqa: E402
+from numba import njit, prange  # noqa: E402
 
-from numba import njit, prange  # noqa: E402 - numba reads NUMBA_CACHE_DIR when it is imported
+if "NUMBA_CACHE_DIR" not in os.environ:
+    # Set on numba itself, because something else may have imported it before and the variable is read then.
+    numba.config.CACHE_DIR = str(cache_directory())
 
 __all__ = ["cache_directory", "kernel_sources_hash", "njit", "prange"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import dagster as dg
-from assets.marts import build_mart_assets
+from dagster import BetaWarning, PreviewWarning
 
 from assets.market_data import build_market_data_assets
+from assets.marts import build_mart_assets
 from assets.models import build_model_assets
 from assets.partitions import session_partitions
 from assets.quality import build_contract_checks, build_quality_assets, build_quality_checks
@@ -29,6 +31,10 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
     resources
         Resources that replace the default ones, by key (tests, other desks).
     """
+    # Partitioned checks and single-run backfills are used on purpose; their notices would fill every log.
+    for notice in (BetaWarning, PreviewWarning):
+        warnings.filterwarnings("ignore", category=notice)
+    warnings.filterwarnings("ignore", message="Asset job .* materializes assets with varying BackfillPolicies")
     orchestration = (settings or load_settings()).orchestration
     partitions = session_partitions(orchestration.first_session)
     trading = build_trading_assets(partitions)

@@ -69,7 +69,6 @@ class MarketDataSettings(_Section):
 
 class QualitySettings(_Section):
     minimum_score: float = Field(0.6, ge=0, le=1, description="Below this score a symbol is REJECTed: data_quality.")
-    score_window: int = Field(20, ge=1, description="Sessions re-scored in a daily cycle (a backfill scores all).")
 
 
 class ForecastingSettings(_Section):

@@ -1,7 +1,5 @@
 """The desk as a resource: one `TradingContext` per process and configuration."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import date
 

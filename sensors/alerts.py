@@ -1,7 +1,5 @@
 """Sensors that tell people: failed checks and failed runs, once each."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from quant_dagster.operations.notifications import Alert, NotificationError, Severity

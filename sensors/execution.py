@@ -1,7 +1,5 @@
 """The execution sensor: approved orders become a fills run, once per set of orders and state of the market."""
 
-from __future__ import annotations
-
 import hashlib
 from datetime import date
 from typing import Any

@@ -1,7 +1,5 @@
 """The daily cycle's schedule, by the exchange calendar."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import dagster as dg

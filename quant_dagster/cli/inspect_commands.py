@@ -75,9 +75,8 @@ def decisions(
         if action.upper() not in Action.__members__:
             raise ConfigurationError(f"--action '{action}' is unknown; choose from {', '.join(Action.__members__)}")
         query = query.where(table.c.action == action.upper())
-    columns = ["session", "symbol", "action", "reasons", "alpha", "confidence", "risk", "expected_return",
-               "expected_volatility", "quality_score", "current_quantity", "target_quantity",
-               "decision_price"]  # fmt: skip
+    columns = ["session", "symbol", "action", "current_quantity", "target_quantity", "decision_price", "confidence",
+               "risk", "expected_return", "quality_score", "reasons"]  # fmt: skip
     _list(query, table, columns, "Decisions", session, symbols, limit, json)
 
 
@@ -86,7 +85,7 @@ def orders(session: SessionOption = None, symbols: Symbols = None, limit: Limit 
     from quant_dagster.storage.ledger_tables import orders as table
 
     columns = ["session", "symbol", "side", "quantity", "status", "filled_quantity", "average_fill_price",
-               "decision_price", "order_type", "time_in_force", "client_order_id"]  # fmt: skip
+               "decision_price", "client_order_id"]  # fmt: skip
     _list(select(table), table, columns, "Orders", session, symbols, limit, json)
 
 

@@ -55,11 +55,12 @@ def _root(
 
 def build() -> typer.Typer:
     """The whole command tree."""
-    from quant_dagster.cli import inspect_commands, ledger_commands, trading_commands, verify_commands
+    from quant_dagster.cli import inspect_commands, lake_commands, ledger_commands, trading_commands, verify_commands
 
     for module in (trading_commands, inspect_commands):
         module.register(app)
     app.add_typer(verify_commands.app, name="verify")
+    app.add_typer(lake_commands.app, name="lake")
     app.add_typer(ledger_commands.ledger_app, name="ledger")
     app.add_typer(ledger_commands.control_app, name="control")
     return app

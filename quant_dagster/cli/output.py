@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -14,7 +15,8 @@ from rich.table import Table
 from quant_dagster.cycle.context import Progress as ProgressCallback
 from quant_dagster.storage.types import canonical_json
 
-console = Console()
+# A table that goes into a file or a pipe is not squeezed into 80 columns.
+console = Console(width=None if sys.stdout.isatty() else 160)
 errors = Console(stderr=True)
 
 _ACTION_STYLE = {"BUY": "green", "SELL": "red", "HOLD": "dim", "REJECT": "yellow"}
@@ -33,10 +35,12 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, tit
     if not rows:
         console.print(f"[bold]{title}[/bold]: none")
         return
-    table = Table(title=title, title_justify="left", header_style="bold", row_styles=["", "on grey7"], pad_edge=False)
+    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False, box=box.SIMPLE_HEAD)
     for column in columns:
-        numeric = any(isinstance(row.get(column), (int, float)) or _is_decimal(row.get(column)) for row in rows)
-        table.add_column(column.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
+        values = [row.get(column) for row in rows]
+        numeric = any(isinstance(value, (int, float)) or _is_decimal(value) for value in values)
+        wraps = any(isinstance(value, (list, tuple, dict)) for value in values)
+        table.add_column(column.replace("_", " "), justify="right" if numeric else "left", no_wrap=not wraps)
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     console.print(table)

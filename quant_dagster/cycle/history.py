@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from quant_dagster.errors import DataUnavailableError
@@ -97,7 +98,12 @@ def score_sessions(context: TradingContext, panel: Panel, sessions: Sequence[dat
     from quant_dagster.quality.score import QualitySettings, quality_frame
 
     settings = QualitySettings(volume_required=context.universe.volume_required)
-    frame = quality_frame(panel, sessions, settings)
+    if not sessions:
+        raise DataUnavailableError("every symbol", "lake table bars", None, None, "there is no session to score")
+    days = panel.sessions.astype(object)
+    first, last = np.searchsorted(days, [min(sessions), max(sessions)])
+    needed = panel.rows(max(0, int(first) - settings.reach - 1), int(last) + 1)
+    frame = quality_frame(needed, sessions, settings)
     store(context, "quality", frame)
     return frame
 

@@ -37,6 +37,10 @@ from quant_dagster.strategies.decisions import cycle_id
 from quant_dagster.strategies.router import route, signal_frame
 
 _VOLUME_WINDOW = 20
+_RECENT_SESSIONS = 250
+_NEWEST_SESSIONS = 5
+_MOST_MISSING = 5
+"""Sessions without a single bar that are borne among the last 250; none among the newest five."""
 
 
 class SessionCycle:
@@ -114,13 +118,20 @@ class SessionCycle:
 
     def score_quality(self) -> pl.DataFrame:
         """Score this session's bars and store the scores; returns them."""
-        frame = history.score_sessions(self.context, self.panel, [self.session])
-        return frame.filter(pl.col("session") == self.session)
+        return history.score_sessions(self.context, self.panel, [self.session])
 
     @cached_property
     def panel(self) -> Panel:
-        """Every bar up to this session."""
-        return load_panel(self.context.lake, self.context.symbols, self.session)
+        """Every bar up to this session.
+
+        Raises
+        ------
+        DataUnavailableError
+            The newest sessions are missing for every symbol: what follows would be computed across a hole.
+        """
+        panel = load_panel(self.context.lake, self.context.symbols, self.session)
+        self._refuse_holes(panel)
+        return panel
 
     @cached_property
     def bars(self) -> Mapping[str, SessionBar]:
@@ -238,6 +249,20 @@ class SessionCycle:
 
     def _read(self, table: str) -> pl.DataFrame:
         return self.context.lake.read(table, symbols=self.context.symbols, start=self.session, end=self.session)
+
+    def _refuse_holes(self, panel: Panel) -> None:
+        """A symbol that misses a session is scored for it; sessions that every symbol misses show in no panel."""
+        newest = panel.sessions[-_RECENT_SESSIONS:]
+        expected = self.context.calendar.sessions(newest[0].astype(object), self.session)[-_RECENT_SESSIONS:]
+        missing = np.setdiff1d(expected, newest)
+        if len(missing) > _MOST_MISSING or bool(np.isin(missing, expected[-_NEWEST_SESSIONS:]).any()):
+            raise DataUnavailableError(
+                "every symbol",
+                ", ".join(vendor.name for vendor in self.context.vendors),
+                missing[0].astype(object),
+                missing[-1].astype(object),
+                f"{len(missing)} of the last {len(expected)} sessions have no bar at all; run 'quant backfill'",
+            )
 
     def _require_last_session(self) -> None:
         if self.panel.last_session != self.session:

@@ -23,6 +23,7 @@ import polars as pl
 
 from quant_dagster.errors import ConfigurationError, StorageError
 from quant_dagster.features.calendar import session_closes
+from quant_dagster.features.compute import view_columns
 from quant_dagster.features.definitions import FEATURES, View
 from quant_dagster.features.offline import EVENT, OfflineFiles
 
@@ -91,7 +92,9 @@ class FeatureStore:
         pushed: dict[str, list[str]] = {}
         for view in View:
             rows = self.offline.known(view, close, close)
-            if not rows.is_empty():
+            values = rows.select(view_columns(view))
+            # Where closes are all there is, a view of volumes has nothing to serve; Feast would warn and skip it too.
+            if sum(values.null_count().row(0)) < values.height * values.width:
                 self._feast.write_to_online_store(view.value, rows.to_pandas())
                 pushed[view.value] = rows["symbol"].to_list()
         if not pushed:

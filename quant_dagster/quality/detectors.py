@@ -5,9 +5,8 @@ gives. That forbids the usual test of an outlier ("did it reverse the next day?"
 what T itself shows. Real crashes come with volume and a wide range, or with the whole market; a misprint copies an
 ordinary day at a wrong level. Of the 33 moves beyond 40 % in 498 US stocks, 2014 to 2024, each had at least twice
 its usual volume and twice its usual range, and a second vendor agreed wherever it had both sessions; a price with its
-decimal point
-displaced has neither. Where a vendor has closes only, nothing can confirm a move: it is marked as unconfirmed, which
-costs score but does not reject, unless the ratio is a power of ten.
+decimal point displaced has neither. Where a vendor has closes only, nothing can confirm a move: it is marked as
+unconfirmed, which costs score but does not reject, unless the ratio is a power of ten.
 
 The reference for a move is the previous close *or* the median of the five before: after a misprint the return to the
 old level is therefore no outlier, and after a crash the next session is none either.

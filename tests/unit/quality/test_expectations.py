@@ -51,12 +51,12 @@ def test_broken_bars_are_counted_with_examples(bars: pl.DataFrame) -> None:
         volume=pl.when(third).then(None).otherwise("volume"),
     )
     found = by_name(run_expectations(broken))
-    prices = found["expect_column_values_to_be_between(close)"]
+    prices = found["close_is_positive"]
     assert (prices.outcome, prices.severity) == (Outcome.NOT_MET, Severity.CRITICAL)
     assert prices.unexpected == broken.filter(third).height
     assert len(prices.examples) == 5
-    assert found["expect_column_values_to_not_be_null(volume)"].outcome is Outcome.NOT_MET
-    assert found["expect_compound_columns_to_be_unique(symbol,session)"].outcome is Outcome.MET
+    assert found["volume_is_known"].outcome is Outcome.NOT_MET
+    assert found["symbol_and_session_are_unique"].outcome is Outcome.MET
 
 
 def test_expectation_that_cannot_be_evaluated_is_an_error_not_a_failure(
