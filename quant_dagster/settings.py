@@ -57,6 +57,12 @@ class FilesVendorSettings(_Section):
     )
 
 
+class SectorFileSettings(_Section):
+    path: Path | None = Field(None, description="CSV of symbols and sectors, for universes that do not list them.")
+    symbol_column: str = Field("Symbol", description="Its column of symbols.")
+    sector_column: str = Field("GICS Sector", description="Its column of sectors.")
+
+
 class MarketDataSettings(_Section):
     vendors: list[str] = Field(
         default_factory=list,
@@ -64,6 +70,10 @@ class MarketDataSettings(_Section):
         "embedded_arch, files.",
     )
     files: FilesVendorSettings = Field(default_factory=FilesVendorSettings, description="Where vendor 'files' reads.")
+    sectors: SectorFileSettings = Field(
+        default_factory=SectorFileSettings,
+        description="Sectors by symbol. Symbols of unknown sector count as one sector against risk.max_sector_weight.",
+    )
     history_start: date = Field(date(1990, 1, 1), description="First session a backfill asks vendors for.")
 
 

@@ -1,6 +1,7 @@
 """Sensors that tell people: failed checks and failed runs, once each."""
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
 from quant_dagster.operations.notifications import Alert, NotificationError, Severity
 from resources.desk import DeskResource
@@ -84,8 +85,7 @@ def run_failure_alert_sensor() -> dg.SensorDefinition:
         notifier = desk.notifier()
         details = [context.failure_event.message or "the run failed"]
         for event in context.get_step_failure_events():
-            error = event.step_failure_data.error
-            details.append(f"step {event.step_key}: {error.message.strip() if error else 'failed'}"[:2500])
+            details.append(f"step {event.step_key}: {_root_cause(event.step_failure_data.error)}"[:2500])
         notifier.send(
             Alert(
                 key=f"run:{run.run_id}",
@@ -97,3 +97,10 @@ def run_failure_alert_sensor() -> dg.SensorDefinition:
         )
 
     return sensor
+
+
+def _root_cause(error: SerializableErrorInfo | None) -> str:
+    """What was raised in the step, without Dagster's wrapping."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else "failed"

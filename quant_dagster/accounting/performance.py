@@ -6,6 +6,7 @@ A number that the data cannot carry is None, with a note that says why; nothing 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from quant_dagster.errors import BooksError
 
 SESSIONS_PER_YEAR = 252
 LEAST_FOR_ANNUAL_RETURN = SESSIONS_PER_YEAR
-"""Returns below which none is annualised: the GIPS standards forbid it for less than a year."""
+"""Returns below which none is annualised: GIPS 2010, 5.A.4 forbids it for less than a year."""
 LEAST_FOR_VOLATILITY = 10
 """Returns below which neither volatility nor Sharpe ratio is given."""
 
@@ -169,9 +170,9 @@ def sharpe_ratio(returns: ArrayLike) -> float | None:
 def sharpe_standard_error(sharpe: float, observations: int, periods: int = SESSIONS_PER_YEAR) -> float:
     """Asymptotic standard error of an annualised Sharpe ratio of independent, identically distributed returns.
 
-    Lo (2002), The Statistics of Sharpe Ratios, Financial Analysts Journal 58(4), equations 9 and 20: with ``s`` the
-    ratio per observation, ``sqrt(periods) * sqrt((1 + s**2 / 2) / observations)``. Serial correlation and fat tails
-    make the true error larger.
+    Lo (2002), The Statistics of Sharpe Ratios, Financial Analysts Journal 58(4), 36-52: with ``s`` the ratio per
+    observation, ``sqrt(periods) * sqrt((1 + s**2 / 2) / observations)``. Serial correlation and fat tails make the
+    true error larger.
 
     Parameters
     ----------
@@ -254,5 +255,5 @@ def _require_series(sessions: Sequence[date], values: NDArray[np.float64]) -> No
     if not np.isfinite(values).all():
         missing = sessions[int(np.flatnonzero(~np.isfinite(values))[0])]
         raise BooksError(f"equity of {missing} is not a number: record its snapshot first")
-    if any(later <= earlier for earlier, later in zip(sessions, sessions[1:], strict=False)):
+    if any(later <= earlier for earlier, later in itertools.pairwise(sessions)):
         raise BooksError("performance needs sessions in ascending order, each once")

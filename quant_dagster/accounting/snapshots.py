@@ -80,11 +80,16 @@ def value_account(connection: Connection, marks: Mapping[str, Mark], session: da
     )
 
 
+def stored_snapshot(connection: Connection, session: date) -> AccountSnapshot | None:
+    """The account as it was recorded at ``session``'s close; None when it was not."""
+    row = connection.execute(select(account_snapshots).where(account_snapshots.c.session == session)).first()
+    return None if row is None else AccountSnapshot(*row)
+
+
 def record_snapshot(connection: Connection, marks: Mapping[str, Mark], session: date, *, at: datetime) -> bool:
     """Store the positions and the account at ``session``'s close; says whether anything changed."""
     snapshot = value_account(connection, marks, session)
-    stored = connection.execute(select(account_snapshots).where(account_snapshots.c.session == session)).first()
-    if stored is not None and AccountSnapshot(*stored) == snapshot:
+    if stored_snapshot(connection, session) == snapshot:
         return False
     rows = []
     for symbol, holding in sorted(balances(connection).holdings.items()):

@@ -67,7 +67,7 @@ def progress_bar(*, quiet: bool) -> Iterator[ProgressCallback]:
         return
     bar = Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=errors, transient=True,
+        console=errors, transient=True, disable=not errors.is_terminal,
     )  # fmt: skip
     tasks: dict[str, Any] = {}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import cache, cached_property
@@ -122,18 +122,38 @@ class TradingContext:
         store.apply()
         return store
 
-    def sector(self, symbol: str) -> str:
-        """The symbol's sector; 'unknown' for one the universe does not describe."""
-        if self.universe.symbols == "all":
-            return "unknown"
-        listed = {instrument.symbol: instrument.sector for instrument in self.universe.symbols}
-        return listed.get(symbol, "unknown")
+    @cached_property
+    def sectors(self) -> Mapping[str, str]:
+        """Sector by symbol: the universe's, completed by the file ``market_data.sectors`` names."""
+        source = self.settings.market_data.sectors
+        known: dict[str, str] = {}
+        if source.path is not None:
+            known = _read_sectors(source.path, source.symbol_column, source.sector_column)
+        if self.universe.symbols != "all":
+            known |= {instrument.symbol: instrument.sector for instrument in self.universe.symbols}
+        return known
 
     def _vendor_options(self, name: str) -> dict[str, Any]:
         if name == "files":
             files = self.settings.market_data.files
             return {"path": files.path, "columns": files.columns}
         return {}
+
+
+def _read_sectors(path: Path, symbol_column: str, sector_column: str) -> dict[str, str]:
+    import polars as pl
+
+    try:
+        frame = pl.read_csv(path, infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ConfigurationError(f"market_data.sectors.path '{path}' cannot be read: {error}") from error
+    if missing := [name for name in (symbol_column, sector_column) if name not in frame.columns]:
+        raise ConfigurationError(
+            f"{path} has no column {', '.join(missing)}; it has: {', '.join(frame.columns)}. "
+            "Set market_data.sectors.symbol_column and sector_column"
+        )
+    rows = frame.select(symbol_column, sector_column).drop_nulls()
+    return dict(rows.iter_rows())
 
 
 @cache

@@ -100,8 +100,7 @@ def score_sessions(context: TradingContext, panel: Panel, sessions: Sequence[dat
     settings = QualitySettings(volume_required=context.universe.volume_required)
     if not sessions:
         raise DataUnavailableError("every symbol", "lake table bars", None, None, "there is no session to score")
-    days = panel.sessions.astype(object)
-    first, last = np.searchsorted(days, [min(sessions), max(sessions)])
+    first, last = np.searchsorted(panel.sessions, np.array([min(sessions), max(sessions)], dtype="datetime64[D]"))
     needed = panel.rows(max(0, int(first) - settings.reach - 1), int(last) + 1)
     frame = quality_frame(needed, sessions, settings)
     store(context, "quality", frame)

@@ -15,7 +15,7 @@ import polars as pl
 from sqlalchemy import Connection, select
 
 from quant_dagster.accounting import books
-from quant_dagster.accounting.snapshots import AccountSnapshot, Mark, record_snapshot, value_account
+from quant_dagster.accounting.snapshots import AccountSnapshot, Mark, record_snapshot, stored_snapshot, value_account
 from quant_dagster.cycle import history
 from quant_dagster.cycle.approval import Approval, ApprovalInputs, SymbolState, approve, refuse_older_session
 from quant_dagster.cycle.context import TradingContext, code_version
@@ -171,9 +171,10 @@ class SessionCycle:
         return total
 
     def account(self) -> AccountSnapshot:
-        """The account at this session's closes."""
+        """The account at this session's closes: as recorded then, else valued now."""
         with self.context.ledger.read() as connection:
-            return value_account(connection, self._marks(connection), self.session)
+            recorded = stored_snapshot(connection, self.session)
+            return recorded or value_account(connection, self._marks(connection), self.session)
 
     # -- views ------------------------------------------------------------------------------------------------------
 
@@ -396,7 +397,7 @@ class SessionCycle:
                 price_session=panel.sessions[known[-1]].astype(object),
                 previous_price=float(closes[known[-2]]) if len(known) > 1 else None,
                 average_volume=float(averages[column]) if known_volumes[:, column].any() else None,
-                sector=self.context.sector(symbol),
+                sector=self.context.sectors.get(symbol, "unknown"),
                 lot_size=self.context.universe.lot_size,
             )
         return facts
