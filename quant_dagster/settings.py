@@ -13,7 +13,7 @@ import json
 import os
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -255,6 +255,9 @@ def load_settings(overrides: dict[str, Any] | None = None, config_folder: Path =
         if file.is_file():
             _merge(merged, _read_yaml(file), str(file), origin, ())
     _check_environment()
+    for path in _WHOLE:
+        if _ENV_PREFIX + "__".join(path).upper() in os.environ:
+            _drop(merged, path)
     merged["home"] = quant_home()
     try:
         settings = Settings(**merged)
@@ -310,6 +313,13 @@ def _merge(
                 _merge({}, value, source, origin, here)
 
 
+def _drop(content: dict[str, Any], path: tuple[str, ...]) -> None:
+    """Take a key out, so that another source's value stands alone instead of being merged into it."""
+    for key in path[:-1]:
+        content = content.get(key) or {}
+    content.pop(path[-1], None)
+
+
 def _field_at(path: tuple[str, ...]) -> FieldInfo | None:
     model: type[BaseModel] = Settings
     field: FieldInfo | None = None
@@ -335,7 +345,9 @@ def _known_keys(path: tuple[str, ...]) -> list[str]:
 def _check_environment() -> None:
     for name in _env_keys():
         path = tuple(name.removeprefix(_ENV_PREFIX).lower().split("__"))
-        if _field_at(path) is None and _field_at(path[:-1]) is None:
+        parent = _field_at(path[:-1])
+        is_entry = parent is not None and get_origin(parent.annotation) is dict
+        if _field_at(path) is None and not is_entry:
             known = _known_keys(path[:-1])
             raise ConfigurationError(
                 f"environment variable {name}: unknown setting '{'.'.join(path)}'{_closest(path[-1], known)}; "
@@ -370,7 +382,9 @@ def _explain(error: ValidationError, origin: dict[tuple[str, ...], str]) -> str:
             continue
         field = _field_at(path) or _field_at(path[:-1])
         allowed = f"; allowed: {_allowed(field)}" if field is not None else ""
-        lines.append(f"{source}: setting '{key}' = {problem['input']!r}: {problem['msg']}{allowed}")
+        secret = field is not None and SecretStr in (field.annotation, *get_args(field.annotation))
+        value = "(a secret)" if secret else repr(problem["input"])
+        lines.append(f"{source}: setting '{key}' = {value}: {problem['msg']}{allowed}")
     return "\n".join(lines)
 
 

@@ -207,15 +207,16 @@ def holding_of(connection: Connection, symbol: str) -> Holding:
     return _holdings(connection, symbol).get(symbol, Holding(symbol))
 
 
-def balances(connection: Connection) -> Balances:
-    """Cash, capital and every holding, summed from the postings."""
-    totals = dict(
-        connection.execute(select(postings.c.account, func.sum(postings.c.amount)).group_by(postings.c.account)).all()
-    )
+def balances(connection: Connection, until: date | None = None) -> Balances:
+    """Cash, capital and every holding, summed from the postings of all sessions, or of those up to ``until``."""
+    query = select(postings.c.account, func.sum(postings.c.amount)).group_by(postings.c.account)
+    if until is not None:
+        query = query.where(postings.c.session <= until)
+    totals = dict(connection.execute(query).all())
     return Balances(
         cash=Decimal(totals.get(Account.CASH, 0)),
         capital=-Decimal(totals.get(Account.CAPITAL, 0)),
-        holdings=_holdings(connection),
+        holdings=_holdings(connection, until=until),
     )
 
 
@@ -299,7 +300,7 @@ def _post(
         connection.execute(postings.insert(), rows)
 
 
-def _holdings(connection: Connection, symbol: str | None = None) -> dict[str, Holding]:
+def _holdings(connection: Connection, symbol: str | None = None, until: date | None = None) -> dict[str, Holding]:
     query = (
         select(
             postings.c.symbol,
@@ -313,6 +314,8 @@ def _holdings(connection: Connection, symbol: str | None = None) -> dict[str, Ho
     )
     if symbol is not None:
         query = query.where(postings.c.symbol == symbol)
+    if until is not None:
+        query = query.where(postings.c.session <= until)
     holdings: dict[str, Holding] = {}
     for row in connection.execute(query):
         holding = holdings.get(row.symbol, Holding(row.symbol))

@@ -46,14 +46,14 @@ class AccountSnapshot:
 
 
 def value_account(connection: Connection, marks: Mapping[str, Mark], session: date) -> AccountSnapshot:
-    """The account valued at ``marks``, without storing it.
+    """The account at ``session``'s close, from the postings up to it, valued at ``marks``; nothing is stored.
 
     Raises
     ------
     BooksError
         A held symbol has no mark: its value is unknown, and unknown is unsafe.
     """
-    books = balances(connection)
+    books = balances(connection, until=session)
     values: dict[str, Decimal] = {}
     unrealised = ZERO
     for symbol, holding in books.holdings.items():
@@ -92,7 +92,7 @@ def record_snapshot(connection: Connection, marks: Mapping[str, Mark], session: 
     if stored_snapshot(connection, session) == snapshot:
         return False
     rows = []
-    for symbol, holding in sorted(balances(connection).holdings.items()):
+    for symbol, holding in sorted(balances(connection, until=session).holdings.items()):
         mark = _mark(marks, symbol, session)
         value = money(holding.quantity * mark.price)
         rows.append(

@@ -52,8 +52,7 @@ def backfill(
     with progress_bar(quiet=json) as progress:
         context = open_context(symbols, progress, vendor=vendor, path=path, universe=universe)
         first = parse_day(start, "--start") or context.settings.market_data.history_start
-        last = parse_day(end, "--end") or context.calendar.latest_completed(context.now())
-        done = load(context, first, last)
+        done = load(context, first, parse_day(end, "--end"))
     loaded = [asdict(report) for report in done.loaded.reports]
     facts = {
         "symbols": len(context.symbols),

@@ -113,17 +113,16 @@ def approve(
 
 
 def refuse_older_session(connection: Connection, settings: Settings, session: date) -> None:
-    """Raise `OrderError` when a session after ``session`` has decisions."""
-    newest = connection.execute(
-        select(func.max(cycles.c.session)).where(
-            cycles.c.strategy == settings.strategy,
-            cycles.c.mode == settings.mode,
-            cycles.c.cycle_id.in_(select(decisions.c.cycle_id)),
-        )
-    ).scalar()
-    if newest is not None and newest > session:
+    """Raise `OrderError` when a session after ``session`` has decisions and ``session`` itself has none."""
+    decided = select(cycles.c.session).where(
+        cycles.c.strategy == settings.strategy,
+        cycles.c.mode == settings.mode,
+        cycles.c.cycle_id.in_(select(decisions.c.cycle_id)),
+    )
+    sessions = set(connection.execute(decided.where(cycles.c.session >= session)).scalars())
+    if sessions and session not in sessions:
         raise OrderError(
-            f"session {session} cannot be decided: the ledger already holds decisions for {newest}. "
+            f"session {session} cannot be decided: the ledger already holds decisions for {max(sessions)}. "
             "Replay an earlier period in a QUANT_HOME of its own"
         )
 

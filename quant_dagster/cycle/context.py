@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quant_dagster.accounting import books
-from quant_dagster.errors import ConfigurationError
+from quant_dagster.errors import ConfigurationError, DataUnavailableError
 from quant_dagster.execution.desk import ExecutionDesk
 from quant_dagster.execution.paper import PaperBroker
 from quant_dagster.market_data.calendars import ExchangeCalendar, exchange_calendar
@@ -90,6 +90,9 @@ class TradingContext:
         if self.universe.symbols == "all":
             offered = [symbol for vendor in self.vendors for symbol in vendor.symbols()]
         names = self.universe.symbol_names(offered)
+        if not names:
+            vendors = ", ".join(vendor.name for vendor in self.vendors)
+            raise DataUnavailableError("any symbol", vendors, None, None, "no row of it names a symbol")
         if self._symbols is None:
             return names
         if unknown := [symbol for symbol in self._symbols if symbol not in names]:

@@ -41,9 +41,14 @@ class Backfill:
     scored: int
 
 
-def backfill(context: TradingContext, start: date, end: date) -> Backfill:
-    """Load, build and score every session from ``start`` to ``end``, each table in one commit."""
-    loaded = ingest_range(context, start, end)
+def backfill(context: TradingContext, start: date, end: date | None = None) -> Backfill:
+    """Load, build and score every session from ``start`` to ``end``, each table in one commit.
+
+    Without ``end``, everything the vendors have: rows of sessions that have not closed are then refused by name
+    instead of not being looked at.
+    """
+    loaded = ingest_range(context, start, end or date.max)
+    end = end or context.calendar.latest_completed(context.now())
     bars = build_range(context, start, end)
     context.progress("scoring quality", 0, 1)
     panel = load_panel(context.lake, context.symbols, end)

@@ -19,7 +19,7 @@ from quant_dagster.accounting.snapshots import AccountSnapshot, Mark, record_sna
 from quant_dagster.cycle import history
 from quant_dagster.cycle.approval import Approval, ApprovalInputs, SymbolState, approve, refuse_older_session
 from quant_dagster.cycle.context import TradingContext, code_version
-from quant_dagster.errors import DataUnavailableError, OrderError
+from quant_dagster.errors import DataUnavailableError
 from quant_dagster.execution import order_log
 from quant_dagster.execution.broker import SessionBar
 from quant_dagster.execution.desk import Settlement
@@ -30,7 +30,7 @@ from quant_dagster.observability import audit
 from quant_dagster.risk.control import ControlMode, escalate
 from quant_dagster.risk.gate import MarketFacts
 from quant_dagster.storage.ledger import insert_new
-from quant_dagster.storage.ledger_tables import cycles
+from quant_dagster.storage.ledger_tables import cycles, decisions
 from quant_dagster.storage.types import money
 from quant_dagster.strategies.alphas import MarketState
 from quant_dagster.strategies.decisions import cycle_id
@@ -94,16 +94,21 @@ class SessionCycle:
                 audit.append(connection, key, "cycle_started", actor="desk", at=now, session=self.session)
 
     def complete(self) -> None:
-        """Close the cycle in the ledger."""
+        """Close the cycle in the ledger, if its session was decided."""
         with self.context.ledger.write() as connection:
             now = self.context.ledger.now()
-            connection.execute(
+            closed = connection.execute(
                 cycles.update()
-                .where(cycles.c.cycle_id == self.cycle_id, cycles.c.status != "completed")
+                .where(
+                    cycles.c.cycle_id == self.cycle_id,
+                    cycles.c.status == "running",
+                    cycles.c.cycle_id.in_(select(decisions.c.cycle_id)),
+                )
                 .values(status="completed", completed_at=now)
-            )
-            key = f"cycle:{self.cycle_id}:completed"
-            audit.append(connection, key, "cycle_completed", actor="desk", at=now, session=self.session)
+            ).rowcount
+            if closed:
+                key = f"cycle:{self.cycle_id}:completed"
+                audit.append(connection, key, "cycle_completed", actor="desk", at=now, session=self.session)
 
     # -- data -------------------------------------------------------------------------------------------------------
 
@@ -152,7 +157,13 @@ class SessionCycle:
         oldest = min((order.session for order in open_orders), default=self.session)
         for session in context.calendar.session_dates(oldest, self.session):
             if session > oldest or session == self.session:
-                done = context.desk.settle(session, self._bars_of(session))
+                bars = self._bars_of(session)
+                if not bars and session > oldest:
+                    # Showing a venue an empty session would expire every day order for want of data.
+                    raise DataUnavailableError(
+                        "every symbol", "lake table bars", session, session, "orders wait for it; run 'quant backfill'"
+                    )
+                done = context.desk.settle(session, bars)
                 total = Settlement(
                     total.sent + done.sent,
                     total.fills + done.fills,
@@ -408,15 +419,15 @@ def _by_symbol(frame: pl.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def newest_session(context: TradingContext, now: datetime) -> date:
-    """The newest session the lake has bars for, or that the vendors could have: what a cycle runs by default.
+    """The newest session the lake has bars for: what a cycle runs by default.
 
     Raises
     ------
-    OrderError
+    DataUnavailableError
         There are no bars at all.
     """
     days = context.lake.read("bars", columns=["session"], symbols=context.symbols, ordered=False)["session"]
     newest = days.max()
     if not isinstance(newest, date):
-        raise OrderError("the lake has no bars yet: run 'quant backfill' first")
+        raise DataUnavailableError("every symbol", "lake table bars", None, None, "run 'quant backfill' first")
     return min(newest, context.calendar.latest_completed(now))

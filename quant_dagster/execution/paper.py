@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS orders (
 CREATE TABLE IF NOT EXISTS executions (
     number INTEGER PRIMARY KEY, execution_id TEXT NOT NULL UNIQUE, client_order_id TEXT NOT NULL,
     content TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS executions_of_order ON executions (client_order_id);
 CREATE TABLE IF NOT EXISTS sessions (session TEXT NOT NULL, client_order_id TEXT NOT NULL,
     PRIMARY KEY (session, client_order_id));
 """
@@ -113,10 +114,13 @@ class PaperBroker:
 
     def executions(self, client_order_ids: Sequence[str]) -> list[Fill]:
         """Every execution of these orders, oldest first."""
-        wanted = set(client_order_ids)
         with self._transaction() as book:
-            rows = book.execute("SELECT client_order_id, content FROM executions ORDER BY number").fetchall()
-        return [_fill(json.loads(row["content"])) for row in rows if row["client_order_id"] in wanted]
+            rows = [
+                row
+                for order_id in client_order_ids
+                for row in book.execute("SELECT number, content FROM executions WHERE client_order_id = ?", (order_id,))
+            ]
+        return [_fill(json.loads(row["content"])) for row in sorted(rows, key=lambda row: row["number"])]
 
     def trade_session(self, session: date, bars: Mapping[str, SessionBar]) -> None:
         """Let every working order decided before ``session`` meet its bar, once; all of it is one transaction."""

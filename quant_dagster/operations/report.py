@@ -191,7 +191,7 @@ def tiles(period: Period, currency: str) -> list[Tile]:
             Tile(
                 "Final equity", f"{figures_of.final_equity:,.2f}", f"{currency}, from {figures_of.initial_equity:,.2f}"
             ),
-            Tile("P&L", f"{figures_of.profit:+,.2f}", "after costs", _tone(figures_of.profit)),
+            Tile("P&L", _minus(f"{figures_of.profit:+,.2f}"), "after costs", _tone(figures_of.profit)),
             Tile(
                 "Return",
                 _percent(figures_of.cumulative_return, signed=True),
@@ -205,7 +205,7 @@ def tiles(period: Period, currency: str) -> list[Tile]:
             ),
             Tile(
                 "Sharpe, a year",
-                _ABSENT if sharpe is None else f"{sharpe:.2f}",
+                _ABSENT if sharpe is None else _minus(f"{sharpe:.2f}"),
                 f"± {error:.2f} standard error, {figures_of.returns} returns"
                 if error is not None
                 else "too few returns",
@@ -251,7 +251,7 @@ def figures(period: Period) -> dict[str, str]:
             "Drawdown from the peak",
             days,
             [Series("drawdown", drawdown, "fall")],
-            lambda value: f"{value:.2%}",
+            _percent,
             area=True,
             zero=True,
         ),
@@ -263,7 +263,7 @@ def figures(period: Period) -> dict[str, str]:
                 Series("net", share("net_exposure"), "second", dashed=True),
                 Series("cash", share("cash"), "third"),
             ],
-            lambda value: f"{value:.1%}",
+            lambda value: _percent(value, digits=1),
             zero=True,
         ),
         "decisions": report_figures.bar_figure("Decisions", sessions, layers, lambda value: f"{value:.0f}"),
@@ -308,30 +308,34 @@ def _embedded(tables: dict[str, Table]) -> str:
     return text
 
 
+def _minus(text: str) -> str:
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
 def _amount(value: float) -> str:
-    return f"{value:,.0f}"
+    return _minus(f"{value:,.0f}")
 
 
 def _money(value: float) -> str:
-    return f"{value:,.2f}"
+    return _minus(f"{value:,.2f}")
 
 
 def _percent(fraction: float | None, *, signed: bool = False, digits: int = 2) -> str:
     if fraction is None:
         return _ABSENT
-    return f"{fraction:+.{digits}%}" if signed else f"{fraction:.{digits}%}"
+    return _minus(f"{fraction:+.{digits}%}" if signed else f"{fraction:.{digits}%}")
 
 
 def _shortfall_tile(cost: FillCost) -> Tile:
     if not cost.notional:
-        return Tile("Shortfall", _ABSENT, "no fills")
+        return Tile("Cost against decision price", _ABSENT, "no fills")
     delay, execution, commission, total = (
         float(part / cost.notional) * 10_000 for part in (cost.delay, cost.execution, cost.commission, cost.total)
     )
     return Tile(
         "Cost against decision price",
-        f"{total:+.1f} bps",
-        f"delay {delay:+.1f}, execution {execution:+.1f}, commission {commission:+.1f}; minus is a gain",
+        _minus(f"{total:+.1f} bps"),
+        _minus(f"delay {delay:+.1f}, execution {execution:+.1f}, commission {commission:+.1f}; minus is a gain"),
         _tone(-total),
     )
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 _CHECKED = {"control_normal": "anything, while the control mode is not NORMAL"}
 _COST_COLUMNS = (
-    Column("delay", "bps", "reference against decision price; positive is a cost"),
-    Column("execution", "bps", "fill against reference price; positive is a cost"),
-    Column("commission", "bps"),
-    Column("total", "bps"),
+    Column("delay bps", "bps", "reference against decision price; positive is a cost"),
+    Column("execution bps", "bps", "fill against reference price; positive is a cost"),
+    Column("commission bps", "bps"),
+    Column("total bps", "bps"),
 )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, select, text
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, SQLAlchemyError
 
 from quant_dagster.errors import LedgerError
 from quant_dagster.storage.ledger_tables import metadata
@@ -46,12 +46,18 @@ class Ledger:
     """
 
     def __init__(self, url: str, clock: Clock = utc_now) -> None:
-        self.url = make_url(url)
+        try:
+            self.url = make_url(url)
+        except ArgumentError:
+            raise LedgerError(
+                "storage.ledger_url is not a SQLAlchemy URL: write postgresql+psycopg2://user:password@host/database"
+            ) from None
         self.now = clock
         if self.url.get_backend_name() == "postgresql" and self.url.drivername == "postgresql":
             self.url = self.url.set(drivername="postgresql+psycopg2")
         if self.url.get_backend_name() not in ("sqlite", "postgresql"):
-            raise LedgerError(f"ledger URL '{url}': only sqlite and postgresql are supported (storage.ledger_url)")
+            address = self.url.render_as_string()
+            raise LedgerError(f"ledger URL '{address}': only sqlite and postgresql are supported (storage.ledger_url)")
 
     @property
     def is_sqlite(self) -> bool:

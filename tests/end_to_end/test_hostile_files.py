@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from quant_dagster.market_data.calendars import exchange_calendar
 from tests.support import replays
 from tests.support.market_data import shared_data
 from tests.support.replays import Command
@@ -61,7 +62,7 @@ def loaded(command: Command, file: Write, quant_home: Path) -> Path:
     [
         (GOOD, "symbol,date,open,high,low,last,volume", ["no column 'close' (for close)", "columns found", "columns"]),
         ("", "", ["is empty", "remove it or fill it"]),
-        ("", HEADER, ["is empty", "no rows"]),
+        (f"{HEADER}\n", "", ["is empty", "no rows"]),
         ("a,b\n1,2,3\n", "", ["cannot be read as csv"]),
     ],
     ids=["missing column", "empty file", "header only", "ragged"],
@@ -117,20 +118,19 @@ def test_a_row_that_is_no_price_is_refused_with_its_reason(
 
 
 def test_a_session_that_has_not_closed_is_refused(loaded: Path, command: Command, file: Write) -> None:
-    from datetime import UTC, datetime, timedelta
-
-    from quant_dagster.market_data.calendars import exchange_calendar
-
     today = datetime.now(UTC).date()
     coming = exchange_calendar("XNYS").session_dates(today + timedelta(days=2), today + timedelta(days=20))[0]
     done = backfill(command, file(f"{GOOD}\nIBM,{coming},1,1,1,1,1", "mixed.csv"))
-    # Asked for up to the newest closed session, the vendor's later rows are not even looked at.
-    assert done.code == 0, done.err
-    assert done.json["rows"] == 5
+    assert (done.code, done.json["rejected"]) == (0, {"future_session": 1}), done.err
     assert replays.lake_rows(loaded)["raw_prices"]["session"].max() == date(2013, 2, 27)
-    asked = command("backfill", "--vendor", "files", "--path", str(file("", "x.csv").parent / "mixed.csv"),
-                    "--end", str(coming), "--json")  # fmt: skip
-    assert asked.json["rejected"] == {"future_session": 1}, asked.err
+
+
+def test_a_file_in_which_no_row_names_a_symbol_stops_the_load(loaded: Path, command: Command, file: Write) -> None:
+    before = stored(loaded)
+    refused = backfill(command, file(",2013-02-28,202.12,203.27,200.83,200.83,4721500"))
+    assert refused.code == 3
+    assert "no row of it names a symbol" in refused.err
+    assert stored(loaded) == before
 
 
 def test_two_rows_for_one_session_that_disagree_are_both_refused(loaded: Path, command: Command, file: Write) -> None:

@@ -60,7 +60,7 @@
         td.classList.add(value > 0 ? "gain" : value < 0 ? "loss" : "zero");
         if (largest > 0) {
           const bar = make("i");
-          bar.style.right = "10px";
+          bar.style.right = "8px";
           bar.style.width = (Math.abs(value) / largest) * 80 + "%";
           td.append(bar);
         }
