@@ -43,7 +43,10 @@ def short_run(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 
 @pytest.fixture(scope="module")
 def long_run(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    return undisturbed(tmp_path_factory.mktemp("undisturbed_long") / "home", 20)
+    """Timed the second time, when the kernels are compiled and the disk is warm."""
+    folder = tmp_path_factory.mktemp("undisturbed_long")
+    undisturbed(folder / "first", 20)
+    return undisturbed(folder / "home", 20)
 
 
 def assert_same(home: Path, expected: Path, ledger_url: str | None = None) -> None:
@@ -121,9 +124,12 @@ def test_two_kills_with_the_ledger_on_postgresql(short_run: Undisturbed, tmp_pat
 @pytest.mark.soak
 @pytest.mark.parametrize("kill", range(KILLS))
 def test_one_kill_in_a_replay_of_twenty_sessions(long_run: Undisturbed, tmp_path: Path, kill: int) -> None:
-    assert replays.replay_killed_after(moments(2, KILLS, long_run.seconds * 0.98)[kill], tmp_path, 20)
-    replays.replay(tmp_path, 20)
-    assert_same(tmp_path, long_run.home)
+    moment, home = moments(2, KILLS, long_run.seconds * 0.98)[kill], tmp_path / "home"
+    while not replays.replay_killed_after(moment, home, 20):
+        moment *= 0.9  # the machine was faster this time, and the replay came to its end
+        home = tmp_path / f"home{moment:.3f}"
+    replays.replay(home, 20)
+    assert_same(home, long_run.home)
 
 
 @pytest.mark.soak

@@ -1,4 +1,4 @@
-{{ config(materialized='view') }}
+{{ config(materialized='table') }}
 
 -- Sessions are numbered over all symbols: a symbol without a bar on a session has a gap there, not a longer step.
 with sessions as (

@@ -4,16 +4,16 @@ with counts as (
     select
         cycle_id,
         count(*) as decisions,
-        count_if(action = 'BUY') as buys,
-        count_if(action = 'SELL') as sells,
-        count_if(action = 'HOLD') as holds,
-        count_if(action = 'REJECT') as rejects,
-        count_if(action = 'REJECT' and risk_outcome = 'rejected') as rejected_by_risk,
-        count_if(risk_outcome = 'scaled') as scaled_by_risk,
-        count_if(forecast_fallback is not null) as on_fallback_forecast,
+        count(*) filter (where action = 'BUY') as buys,
+        count(*) filter (where action = 'SELL') as sells,
+        count(*) filter (where action = 'HOLD') as holds,
+        count(*) filter (where action = 'REJECT') as rejects,
+        count(*) filter (where action = 'REJECT' and risk_outcome = 'rejected') as rejected_by_risk,
+        count(*) filter (where risk_outcome = 'scaled') as scaled_by_risk,
+        count(*) filter (where forecast_fallback is not null) as on_fallback_forecast,
         count(client_order_id) as orders,
-        count_if(order_status = 'filled') as orders_filled,
-        count_if(order_status in ('expired', 'canceled', 'rejected')) as orders_ended_unfilled,
+        count(*) filter (where order_status = 'filled') as orders_filled,
+        count(*) filter (where order_status in ('expired', 'canceled', 'rejected')) as orders_ended_unfilled,
         avg(quality_score) as mean_quality_score
     from {{ ref('int_decision_outcomes') }}
     group by cycle_id

@@ -6,7 +6,7 @@ select
     min(session) as first_session,
     max(session) as last_session,
     count(*) as forecasts,
-    count_if(is_fallback) as fallbacks,
+    count(*) filter (where is_fallback) as fallbacks,
     avg(realised_return - mean) as mean_error,
     sqrt(avg((realised_return - mean) * (realised_return - mean))) as root_mean_square_error,
     avg((realised_return - mean) * (realised_return - mean) / nullif(std * std, 0)) as standardised_square_error,

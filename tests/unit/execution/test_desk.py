@@ -17,7 +17,7 @@ from quant_dagster.accounting.books import Side
 from quant_dagster.errors import OrderError
 from quant_dagster.execution import order_log
 from quant_dagster.execution.broker import SessionBar
-from quant_dagster.execution.desk import ExecutionDesk
+from quant_dagster.execution.desk import ExecutionDesk, working_exposure
 from quant_dagster.execution.lease import broker_lease
 from quant_dagster.execution.orders import OrderStatus, client_order_id
 from quant_dagster.execution.paper import PaperBroker
@@ -35,7 +35,7 @@ class Crash(BaseException):
     """The process dies here."""
 
 
-def approve(ledger: Ledger, *, session: date = MONDAY, side: Side = Side.BUY, quantity: int = 100) -> str:
+def approve(ledger: Ledger, *, session: date = MONDAY, side: Side = Side.BUY, quantity: int | Decimal = 100) -> str:
     """Put one approved order into the ledger, with the decision and the cycle it hangs on."""
     order_id = client_order_id("s", session, "IBM", "rebalance")
     intent = OrderIntent(order_id, f"d{session}", "s", session, "IBM", side, Decimal(quantity), Decimal(200))
@@ -266,3 +266,43 @@ def test_a_fill_changed_by_hand_is_found_by_the_audit(ledger: Ledger, desk: Exec
     with ledger.write() as connection:
         connection.execute(fills.update().values(price=Decimal(1)))
     assert any("differs from what audit row" in problem for problem in audit.verify(ledger).problems)
+
+
+def test_an_order_the_broker_rejects_ends_there(ledger: Ledger, desk: ExecutionDesk) -> None:
+    order_id = approve(ledger, quantity=Decimal("0.5"))
+    desk.submit(MONDAY)
+    with ledger.read() as connection:
+        assert order_log.get(connection, order_id).status is OrderStatus.REJECTED
+    assert kinds(ledger) == ["approved", "submitting", "rejected"]
+    assert desk.settle(TUESDAY, bars(TUESDAY)).fills == 0
+
+
+def test_a_day_order_that_meets_no_bar_expires(ledger: Ledger, desk: ExecutionDesk) -> None:
+    approve(ledger)
+    desk.submit(MONDAY)
+    done = desk.settle(TUESDAY, {})
+    assert (done.fills, done.expired) == (0, 1)
+    assert kinds(ledger) == ["approved", "submitting", "accepted", "expired"]
+    assert desk.settle(TUESDAY, bars(TUESDAY)).fills == 0, "an expired order is not filled later"
+    assert sound(ledger)
+
+
+def test_a_part_filled_order_is_booked_for_its_part_and_expires(ledger: Ledger, desk: ExecutionDesk) -> None:
+    bar = real_bar(TUESDAY)
+    cap = int(bar.volume * ExecutionSettings().participation_cap)
+    approve(ledger, quantity=cap + 10)
+    with ledger.read() as connection:
+        assert working_exposure(connection) == {"IBM": cap + 10}
+    desk.submit(MONDAY)
+    done = desk.settle(TUESDAY, {"IBM": bar})
+    assert (done.fills, done.expired) == (1, 1)
+    assert kinds(ledger) == ["approved", "submitting", "accepted", "partially_filled", "expired"]
+    with ledger.read() as connection:
+        assert books.holding_of(connection, "IBM").quantity == cap
+        assert working_exposure(connection) == {}
+    assert sound(ledger)
+
+
+def test_an_event_of_an_unknown_order_is_an_error(ledger: Ledger) -> None:
+    with ledger.read() as connection, pytest.raises(OrderError, match="no order nobody"):
+        order_log.get(connection, "nobody")

@@ -1,0 +1,139 @@
+"""Commands that look: JSON that parses and agrees with the ledger, and verification that finds one changed byte."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import replays
+from tests.support.replays import Command
+
+ROWS = {
+    ("decisions", "--limit", "100"): 60,
+    ("decisions", "--session", "2022-12-28"): 20,
+    ("decisions", "--symbols", "msft"): 3,
+    ("orders", "--limit", "100"): 20,
+    ("positions", "--session", "2022-12-23"): 0,
+    ("pnl",): 3,
+    ("pnl", "--limit", "2"): 2,
+    ("lake", "tables"): 5,
+    ("lake", "history", "forecasts"): 3,
+}
+
+
+@pytest.mark.parametrize("arguments", ROWS)
+def test_json_is_one_document_with_every_row(replayed_home: Path, command: Command, arguments: tuple[str, ...]) -> None:
+    answer = command(*arguments, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    assert len(answer.json) == ROWS[arguments]
+    shown = command(*arguments)
+    assert shown.code == 0
+    assert shown.out.strip()
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["control", "show"], ["ledger", "check"], ["verify", "ledger"],
+                                       ["verify", "audit"], ["verify", "symbols", "AAPL,MSFT"],
+                                       ["verify", "backfill", "--min-sessions", "1000"]])  # fmt: skip
+def test_facts_are_json_too(replayed_home: Path, command: Command, arguments: list[str]) -> None:
+    answer = command(*arguments, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.json
+    assert command(*arguments).code == 0
+
+
+def test_status_is_what_the_ledger_says(replayed_home: Path, command: Command) -> None:
+    status = command("status", "--json").json
+    equity = command("pnl", "--json").json[-1]["equity"]
+    assert status["newest_cycle"] == "2022-12-28"
+    assert status["equity"] == equity
+    assert status["counts"] == {"cycles": 3, "decisions": 60, "orders": 20, "fills": 18}
+    assert status["control_mode"] == "NORMAL"
+
+
+def test_looking_changes_nothing(replayed_home: Path, command: Command) -> None:
+    def content() -> tuple[Any, ...]:
+        ledger = replays.ledger_rows(replays.open_ledger(replayed_home), without=())
+        return ledger, replays.lake_versions(replayed_home), replays.broker_book(replayed_home)
+
+    before = content()
+    for arguments in (*ROWS, ("status",), ("verify", "ledger"), ("verify", "audit"), ("control", "show")):
+        command(*arguments)
+    assert content() == before
+
+
+def test_the_lineage_of_a_fill_reaches_the_vendors_row(replayed_home: Path, command: Command) -> None:
+    fill = command("fills", "--json").json[0]
+    found = command("lineage", fill["execution_id"][:12], "--json").json
+    raw = replays.lake_rows(replayed_home)["raw_prices"]
+    for name in ("fill_bar", "decision_bar"):
+        (row,) = found[name]["raw_prices"]
+        assert row["row_hash"] in raw["row_hash"].to_list()
+    assert found["forecasts"] and found["signals"]
+    assert len(found["cycle"]["settings_hash"]) == 16
+    shown = command("lineage", fill["execution_id"])
+    assert shown.code == 0
+    for said in ("vendor row", "forecast combined", "settings " + found["cycle"]["settings_hash"], "risk gate:"):
+        assert said in " ".join(shown.out.split()), said
+
+
+def test_backfill_verification_fails_when_there_is_too_little(replayed_home: Path, command: Command) -> None:
+    assert command("verify", "backfill", "--min-sessions", "5000").code == 1
+    assert command("verify", "backfill", "--min-symbols", "21", "--min-sessions", "10").code == 1
+
+
+def test_control_mode_is_set_by_a_person_and_kept(replayed_home: Path, command: Command) -> None:
+    assert command("control", "set", "pause", "--actor", "ada", "--reason", "lunch").code == 0
+    shown = command("control", "show", "--json").json
+    assert (shown["mode"], shown["actor"], shown["reason"]) == ("PAUSE", "ada", "lunch")
+    assert command("verify", "audit").code == 0
+
+
+COLUMNS = ("event_key", "session", "action", "actor", "payload", "recorded_at", "previous_hash", "hash")
+
+
+def test_one_changed_byte_in_any_audit_row_is_found_and_the_row_named(replayed_home: Path, command: Command) -> None:
+    """Every row, a column each in turn: the last character of what is stored is replaced by another."""
+    assert command("verify", "audit").code == 0
+    book = sqlite3.connect(replayed_home / "ledger.db", isolation_level=None)
+    count = book.execute("SELECT count(*) FROM audit_log").fetchone()[0]
+    assert count > 80
+    tampered = 0
+    for sequence in range(1, count + 1):
+        column = COLUMNS[sequence % len(COLUMNS)]
+        (value,) = book.execute(f"SELECT {column} FROM audit_log WHERE sequence = {sequence}").fetchone()
+        if value is None:
+            continue
+        changed = value[:-1] + ("1" if value[-1] != "1" else "2")
+        book.execute(f"UPDATE audit_log SET {column} = ? WHERE sequence = {sequence}", (changed,))
+        answer = command("verify", "audit", "--json")
+        assert answer.code == 1, f"row {sequence}, {column}: {value!r} -> {changed!r} was not noticed"
+        assert any(f"audit row {sequence} " in problem for problem in answer.json["problems"])
+        book.execute(f"UPDATE audit_log SET {column} = ? WHERE sequence = {sequence}", (value,))
+        tampered += 1
+    assert tampered > 0.8 * count
+    assert command("verify", "audit").code == 0
+    book.close()
+
+
+def test_a_cut_off_tail_of_the_audit_log_is_found(replayed_home: Path, command: Command) -> None:
+    with sqlite3.connect(replayed_home / "ledger.db") as book:
+        book.execute("DELETE FROM audit_log WHERE sequence > (SELECT max(sequence) - 10 FROM audit_log)")
+    answer = command("verify", "audit")
+    assert answer.code == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE fills SET price = price + 1 WHERE sequence = 1", "UPDATE postings SET amount = amount + 1 WHERE rowid = 3",
+     "UPDATE orders SET status = 'expired' WHERE rowid = 1", "DELETE FROM positions WHERE rowid = 1"],
+)  # fmt: skip
+def test_a_tampered_ledger_fails_verification(replayed_home: Path, command: Command, statement: str) -> None:
+    assert command("verify", "ledger").code == 0
+    with sqlite3.connect(replayed_home / "ledger.db") as book:
+        assert book.execute(statement).rowcount == 1
+    answer = command("verify", "ledger", "--json")
+    assert answer.code == 1
+    assert answer.json["problems"]
