@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export QUANT_HOME ?= $(CURDIR)/.quant
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format ui lock clean chaos benchmark
+.PHONY: help run test check coverage format ui lock clean chaos benchmark
 
 help: ## What there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -48,6 +48,11 @@ lock: $(READY) ## Write requirements.lock from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header \
 		--no-emit-index-url --no-emit-find-links --quiet --output-file requirements.lock
+
+coverage: $(READY) ## Branch coverage of what handles money: at least 95 %
+	@$(BIN)/pytest tests/unit/accounting tests/unit/risk tests/unit/execution tests/unit/cycle -n auto --cov-branch \
+		--cov=quant_dagster.accounting --cov=quant_dagster.risk --cov=quant_dagster.execution \
+		--cov-report=term-missing:skip-covered --cov-fail-under=95
 
 chaos: $(READY) ## Kill a replay at twenty random moments and compare the ledgers
 	@$(BIN)/pytest -m soak

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url, select, text
-from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from quant_dagster.errors import LedgerError
 from quant_dagster.storage.ledger_tables import metadata
@@ -77,18 +77,17 @@ class Ledger:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A read transaction: one consistent view."""
-        with self.engine.connect() as connection:
+        with _translated("reading", self), self.engine.connect() as connection:
             if not self.is_sqlite:
                 connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
-            with _translated("reading", self):
-                yield connection
+            yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A write transaction, alone among writers; everything in it happens or nothing does."""
         with (
-            self.engine.connect().execution_options(ledger_write=True) as connection,
             _translated("writing", self),
+            self.engine.connect().execution_options(ledger_write=True) as connection,
             connection.begin(),
         ):
             if not self.is_sqlite:
@@ -198,17 +197,17 @@ def _begin_sqlite(connection: Connection) -> None:
 
 @contextmanager
 def _translated(doing: str, ledger: Ledger) -> Iterator[None]:
+    """Everything the database can refuse, connecting included, as one line that names the ledger."""
     try:
         yield
-    except OperationalError as error:
-        address = ledger.url.render_as_string()
-        if "no such table" in str(error):
-            raise LedgerError(f"{doing} ledger {address}: it has no tables yet; run 'quant ledger upgrade'") from error
-        raise LedgerError(f"{doing} ledger {address}: {error.orig}") from error
     except IntegrityError as error:
         raise LedgerError(f"{doing} ledger: a row contradicts one that is there: {error.orig}") from error
     except SQLAlchemyError as error:
-        raise LedgerError(f"{doing} ledger {ledger.url.render_as_string()}: {error}") from error
+        address = ledger.url.render_as_string()
+        if "no such table" in str(error):
+            raise LedgerError(f"{doing} ledger {address}: it has no tables yet; run 'quant ledger upgrade'") from error
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        raise LedgerError(f"{doing} ledger {address}: {' '.join(str(reason).split())}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -106,7 +106,8 @@ def test_one_changed_byte_in_any_audit_row_is_found_and_the_row_named(replayed_h
         (value,) = book.execute(f"SELECT {column} FROM audit_log WHERE sequence = {sequence}").fetchone()
         if value is None:
             continue
-        changed = value[:-1] + ("1" if value[-1] != "1" else "2")
+        digit = column in ("session", "recorded_at")
+        changed = value[:-1] + (("1" if value[-1] != "1" else "2") if digit else "!")
         book.execute(f"UPDATE audit_log SET {column} = ? WHERE sequence = {sequence}", (changed,))
         answer = command("verify", "audit", "--json")
         assert answer.code == 1, f"row {sequence}, {column}: {value!r} -> {changed!r} was not noticed"
@@ -116,6 +117,20 @@ def test_one_changed_byte_in_any_audit_row_is_found_and_the_row_named(replayed_h
     assert tampered > 0.8 * count
     assert command("verify", "audit").code == 0
     book.close()
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_byte_that_makes_a_value_unreadable_is_a_failed_verification(
+    replayed_home: Path, command: Command, column: str
+) -> None:
+    with sqlite3.connect(replayed_home / "ledger.db") as book:
+        book.execute(f"UPDATE audit_log SET {column} = replace({column}, '2', 'é') WHERE sequence = 7")
+        changed = book.execute(f"SELECT {column} FROM audit_log WHERE sequence = 7").fetchone()[0]
+    assert changed and "é" in changed
+    answer = command("verify", "audit")
+    assert answer.code != 0
+    assert "7" in answer.out + answer.err
+    assert "Traceback" not in answer.err
 
 
 def test_a_cut_off_tail_of_the_audit_log_is_found(replayed_home: Path, command: Command) -> None:
