@@ -18,6 +18,7 @@ from quant_dagster.settings import Settings, load_settings
 from resources.desk import DeskResource
 from sensors.alerts import failed_check_sensor, run_failure_alert_sensor
 from sensors.execution import execution_sensor
+from sensors.marts import marts_sensor
 from sensors.schedules import daily_cycle_schedule
 
 
@@ -82,7 +83,12 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         asset_checks=checks,
         jobs=[daily_cycle, fills_job, history_job, marts_job],
         schedules=[daily_cycle_schedule(daily_cycle, orchestration.minutes_after_close)],
-        sensors=[execution_sensor(fills_job), failed_check_sensor(), run_failure_alert_sensor()],
+        sensors=[
+            execution_sensor(fills_job),
+            marts_sensor(marts_job),
+            failed_check_sensor(),
+            run_failure_alert_sensor(),
+        ],
         resources={"desk": DeskResource(universe=None)} | (resources or {}),
         executor=dg.in_process_executor,
     )

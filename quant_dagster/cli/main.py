@@ -54,7 +54,9 @@ def _root(
 
 
 def build() -> typer.Typer:
-    """The whole command tree."""
+    """The whole command tree; made once."""
+    if app.registered_commands:
+        return app
     from quant_dagster.cli import inspect_commands, lake_commands, ledger_commands, trading_commands, verify_commands
 
     for module in (trading_commands, inspect_commands):

@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command()(cycle)
     app.command()(replay)
     app.command()(report)
+    app.command()(marts)
 
 
 def backfill(
@@ -162,6 +163,42 @@ def report(
         days = list(connection.execute(select(cycles.c.session).order_by(cycles.c.session)).scalars())
     page = _write_report(context, days[-sessions:] if sessions else days)
     print_facts({"report": str(page), "sessions": len(days)}, title="Report", as_json=json)
+
+
+def marts(
+    export_sources: Annotated[
+        bool, typer.Option("--export-sources", help="Also write what the dbt command reads the models' sources from.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Rebuild the SQL models under QUANT_HOME/marts and run their tests; exit code 1 when a test fails."""
+    from quant_dagster.cli.output import print_rows
+    from quant_dagster.operations import sql_models
+    from quant_dagster.operations.sql_project import SqlProject
+    from quant_dagster.operations.sql_tests import Severity
+
+    context = open_context()
+    context.ledger.require_current()
+    folder = context.home / "marts"
+    project = SqlProject.load(variables={"minimum_quality_score": context.settings.quality.minimum_score})
+    built = sql_models.run(project, context.lake, context.ledger, folder)
+    tests = sql_models.run_tests(project, context.lake, context.ledger)
+    failed = [test for test in tests if not test.passed]
+    if export_sources:
+        sql_models.export_sources(project, context.lake, context.ledger, folder / "sources")
+    rows = [
+        {
+            "model": model.name,
+            "rows": model.rows,
+            "tests": sum(test.model == model.name for test in tests),
+            "failed": [test.name for test in failed if test.model == model.name],
+            "file": str(model.path) if model.path else "",
+        }
+        for model in built
+    ]
+    print_rows(rows, ["model", "rows", "tests", "failed", "file"], title="SQL models", as_json=json)
+    if any(test.severity is Severity.ERROR for test in failed):
+        raise typer.Exit(1)
 
 
 def _write_report(context: TradingContext, days: list[date]) -> Path:

@@ -153,7 +153,7 @@ def _decide_all(
     equity = float(account.equity)
     wishes = [
         _wish(settings, inputs, state, held.get(state.symbol, ZERO), equity, mode, cycle)
-        for state in sorted(inputs.states, key=lambda state: state.symbol)
+        for state in sorted((*inputs.states, *_flattened(inputs, mode)), key=lambda state: state.symbol)
     ]
     made: list[Decision] = []
     verdicts: dict[str, RiskDecision] = {}
@@ -166,6 +166,16 @@ def _decide_all(
         verdicts[wish.decision.decision_id] = verdict
         made.append(_concluded(wish, verdict))
     return sorted(made, key=lambda decision: decision.symbol), verdicts
+
+
+def _flattened(inputs: ApprovalInputs, mode: ControlMode) -> list[SymbolState]:
+    """In an emergency what is held outside the decided symbols is closed as well."""
+    if mode is not ControlMode.EMERGENCY:
+        return []
+    return [
+        SymbolState(symbol, facts, None, "not_scored", "", None, None, None, None)
+        for symbol, facts in inputs.held_facts.items()
+    ]
 
 
 def _wish(
@@ -232,7 +242,7 @@ def _target(
         risk=settings.risk,
     )
     if size.weight == 0:
-        return ZERO, (signal.reasons, "no_edge"), size
+        return ZERO, (signal.reasons, "no_volatility" if size.bound_by == "no_volatility" else "no_edge"), size
     lot = Decimal(state.facts.lot_size)
     shares = Decimal(repr(size.weight * equity / state.facts.price))
     target = (shares / lot).to_integral_value(ROUND_DOWN) * lot

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from filelock import FileLock
 
 from quant_dagster.errors import ConfigurationError, StorageError
 from quant_dagster.features.calendar import session_closes
@@ -68,8 +69,11 @@ class FeatureStore:
     def apply(self) -> None:
         """Create or update registry, folders and online tables. May be repeated, also by several processes."""
         definitions = _load(self.repo / "equity_features.py")
-        self._feast.apply(definitions.repository(self.root).objects())
-        self._guard_postgres()
+        self.root.mkdir(parents=True, exist_ok=True)
+        # Feast's registry numbers a view's versions by reading and then inserting: two at once would collide.
+        with FileLock(self.root / "registry.lock", timeout=120):
+            self._feast.apply(definitions.repository(self.root).objects())
+            self._guard_postgres()
 
     def write_offline(self, frame: pl.DataFrame, known_at: datetime | None = None) -> int:
         """Add a long frame of features (symbol, session, features); return the number of rows that were news.

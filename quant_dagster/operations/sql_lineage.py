@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from quant_dagster.operations.sql_project import SqlModel, SqlModelError, closest
+from quant_dagster.operations.sql_project import SqlModel
+from quant_dagster.operations.sql_templates import SqlModelError, closest
 
 if TYPE_CHECKING:
     from quant_dagster.operations.sql_project import SqlProject

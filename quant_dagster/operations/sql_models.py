@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from quant_dagster.operations.sql_project import SqlModel, SqlModelError, SqlProject
+from quant_dagster.operations.sql_project import SqlModel, SqlProject
+from quant_dagster.operations.sql_templates import SqlModelError
 from quant_dagster.operations.sql_tests import SqlTestResult, run_test
 from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.ledger import Ledger
-from quant_dagster.storage.ledger_tables import metadata
 from quant_dagster.storage.tables import lake_table
 
 if TYPE_CHECKING:
@@ -195,13 +195,12 @@ class SqlDatabase:
 
     def _load_sources(self) -> None:
         self._open.execute("SET TimeZone = 'UTC'; CREATE SCHEMA lake; CREATE SCHEMA ledger")
-        # Rows that refer to others are read before those: what a child row points to was written before it.
-        order = [f"ledger.{table.name}" for table in reversed(metadata.sorted_tables)]
-        for name in sorted(self._needed, key=lambda name: order.index(name) if name in order else -1):
-            group, _, table = name.partition(".")
-            if group == "ledger":
-                self._copy(name, self._ledger.frame(table))
-            else:
+        groups = {name: name.partition(".")[2] for name in sorted(self._needed)}
+        ledger_tables = [table for name, table in groups.items() if name.startswith("ledger.")]
+        for table, frame in self._ledger.frames(ledger_tables).items():
+            self._copy(f"ledger.{table}", frame)
+        for name, table in groups.items():
+            if not name.startswith("ledger."):
                 self._load_lake_table(table)
 
     def _load_lake_table(self, table: str) -> None:

@@ -6,9 +6,6 @@ what a model depends on is in its text.
 
 from __future__ import annotations
 
-import difflib
-import re
-import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from quant_dagster.errors import QuantError
+from quant_dagster.operations.sql_templates import SqlModelError, Templates, closest
 from quant_dagster.settings import PROJECT_ROOT
 
 if TYPE_CHECKING:
@@ -28,10 +25,6 @@ if TYPE_CHECKING:
 SQL_FOLDER = PROJECT_ROOT / "dbt_like_sql"
 MATERIALIZATIONS = ("view", "table")
 _YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where PyYAML was built with libyaml
-
-
-class SqlModelError(QuantError):
-    """A SQL model, its test or its description is wrong, or could not be run; names the file and the line."""
 
 
 @dataclass(frozen=True)
@@ -149,33 +142,20 @@ class SqlProject:
         return output_columns(self)
 
 
-def closest(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name."""
-    names = sorted(known)
-    match = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f" (did you mean '{match[0]}'?)" if match else f"; there are: {', '.join(names) or 'none'}"
-
-
-_EXPRESSION = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
-
-
 class _Loader:
     def __init__(self, folder: Path, variables: Mapping[str, Any]) -> None:
-        from jinja2 import StrictUndefined
-        from jinja2.sandbox import SandboxedEnvironment
-
         self.folder = folder
         self.settings = self._yaml(folder / "dbt_project.yml")
         declared = dict(self.settings.get("vars") or {})
         if unknown := [name for name in variables if name not in declared]:
             raise SqlModelError(f"{self._short(folder / 'dbt_project.yml')}: no variable {unknown} under vars")
         self.variables = declared | dict(variables)
-        self.environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
         self.sources: dict[str, SqlSource] = {}
         self.properties: dict[str, tuple[dict[str, Any], str]] = {}
         self.test_properties: dict[str, tuple[dict[str, Any], str]] = {}
         self.model_files = self._files("model-paths", "models")
         self.test_files = self._files("test-paths", "tests")
+        self.templates = Templates(self.model_files, self.sources, self.variables)
 
     def project(self) -> SqlProject:
         from quant_dagster.operations.sql_tests import generic_tests, singular_test
@@ -202,7 +182,7 @@ class _Loader:
                     f"{where} describes test '{name}', which has no file{closest(name, self.test_files)}"
                 )
         for name, file in self.test_files.items():
-            rendered = self._render(file)
+            rendered = self.templates.render(file.read_text(encoding="utf-8"), self._short(file))
             described = self.test_properties.get(name, ({}, ""))[0]
             tests.append(singular_test(project, name, rendered.path, rendered, described))
         if repeated := {test.name for test in tests if sum(t.name == test.name for t in tests) > 1}:
@@ -230,7 +210,7 @@ class _Loader:
             self.test_properties[test["name"]] = (test, where)
 
     def _model(self, name: str, file: Path) -> SqlModel:
-        rendered = self._render(file)
+        rendered = self.templates.render(file.read_text(encoding="utf-8"), self._short(file))
         described, _ = self.properties.get(name, ({}, ""))
         materialized = rendered.config.get("materialized", "view")
         if materialized not in MATERIALIZATIONS:
@@ -249,56 +229,6 @@ class _Loader:
             description=described.get("description", ""),
             columns={column["name"]: column.get("description", "") for column in described.get("columns") or []},
         )
-
-    def _render(self, file: Path) -> Rendered:
-        """Render a file; the text keeps its line numbers, whatever its expressions span."""
-        path = self._short(file)
-        rendered = Rendered(path)
-        text = _EXPRESSION.sub(lambda found: found[0] + "\n" * found[0].count("\n"), file.read_text(encoding="utf-8"))
-        from jinja2 import TemplateError
-        from jinja2.exceptions import SecurityError, TemplateSyntaxError
-
-        try:
-            code = self.environment.compile(text, filename=path)
-            template = self.environment.template_class.from_code(self.environment, code, {})
-            rendered.sql = template.render(
-                ref=lambda name: self._ref(rendered, name),
-                source=lambda group, table: self._source(rendered, group, table),
-                config=lambda **options: self._config(rendered, options),
-                var=self._var,
-            )
-        except TemplateSyntaxError as error:
-            raise SqlModelError(f"{path}:{error.lineno}: {error.message}") from None
-        except (TemplateError, SecurityError, TypeError, SqlModelError) as error:
-            raise SqlModelError(f"{path}{_line_in(error, path)}: {error}{_allowed(error)}") from None
-        return rendered
-
-    def _ref(self, rendered: Rendered, name: str) -> str:
-        if name not in self.model_files:
-            raise SqlModelError(f"ref('{name}') names no model{closest(name, self.model_files)}")
-        rendered.refs.add(name)
-        return f'"{name}"'
-
-    def _source(self, rendered: Rendered, group: str, table: str) -> str:
-        name = f"{group}.{table}"
-        if name not in self.sources:
-            raise SqlModelError(
-                f"source('{group}', '{table}') is not declared in sources.yml{closest(name, self.sources)}"
-            )
-        rendered.sources.add(name)
-        return f'"{group}"."{table}"'
-
-    def _config(self, rendered: Rendered, options: dict[str, Any]) -> str:
-        known = ("materialized", "severity")
-        if unknown := [key for key in options if key not in known]:
-            raise SqlModelError(f"config({unknown[0]}=…) is not known here; allowed: {', '.join(known)}")
-        rendered.config.update(options)
-        return ""
-
-    def _var(self, name: str) -> Any:
-        if name not in self.variables:
-            raise SqlModelError(f"var('{name}') is not declared in dbt_project.yml{closest(name, self.variables)}")
-        return self.variables[name]
 
     def _order(self, models: Mapping[str, SqlModel]) -> list[str]:
         """Dependency order; among models that could run at the same time, by name."""
@@ -328,23 +258,3 @@ class _Loader:
 
     def _short(self, file: Path) -> str:
         return (Path(self.folder.name) / file.relative_to(self.folder)).as_posix()
-
-
-@dataclass
-class Rendered:
-    """A file after templating, with what it asked for."""
-
-    path: str
-    sql: str = ""
-    refs: set[str] = field(default_factory=set)
-    sources: set[str] = field(default_factory=set)
-    config: dict[str, Any] = field(default_factory=dict)
-
-
-def _line_in(error: Exception, path: str) -> str:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-    return f":{lines[-1]}" if lines else ""
-
-
-def _allowed(error: Exception) -> str:
-    return "" if isinstance(error, SqlModelError) else "; templates know ref(), source(), config() and var()"

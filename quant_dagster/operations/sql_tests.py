@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from quant_dagster.operations.sql_project import Rendered, SqlModelError, SqlProject, closest
+from quant_dagster.operations.sql_project import SqlProject
+from quant_dagster.operations.sql_templates import Rendered, SqlModelError, closest
 
 if TYPE_CHECKING:
     from quant_dagster.operations.sql_models import SqlDatabase

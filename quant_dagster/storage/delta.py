@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
@@ -32,7 +33,13 @@ def files_between(definition: LakeTable, snapshot: DeltaTable, start: date | Non
     if definition.partitioned:
         months += [(PARTITION, ">=", start.strftime("%Y-%m"))] if start else []
         months += [(PARTITION, "<=", end.strftime("%Y-%m"))] if end else []
-    return sorted(snapshot.file_uris(file_pruning_predicate=months or None))
+    return file_paths(snapshot, months or None)
+
+
+def file_paths(snapshot: DeltaTable, months: list[tuple[str, str, Any]] | None) -> list[str]:
+    """Files of a version, sorted; on a disk as plain paths (Delta escapes spaces and the like as in a URL)."""
+    files = snapshot.file_uris(file_pruning_predicate=months)
+    return sorted(file if "://" in file else unquote(file) for file in files)
 
 
 def stored_schema(snapshot: DeltaTable) -> pl.Schema:

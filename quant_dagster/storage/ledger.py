@@ -6,7 +6,7 @@ transaction. A reader never waits for a writer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -101,17 +101,24 @@ class Ledger:
 
     def frame(self, table: str) -> pl.DataFrame:
         """A whole table as a polars frame; exact decimals become float64, JSON stays text."""
+        return self.frames([table])[table]
+
+    def frames(self, tables: Iterable[str]) -> dict[str, pl.DataFrame]:
+        """Whole tables, all as they were at one moment."""
         import polars as pl
 
-        definition = metadata.tables.get(table)
-        if definition is None:
-            raise LedgerError(f"the ledger has no table '{table}'; it has: {', '.join(sorted(metadata.tables))}")
+        result = {}
         with self.read() as connection:
-            rows = connection.execute(select(definition).order_by(*definition.primary_key.columns)).all()
-        columns = {column.name: [_plain(row[i]) for row in rows] for i, column in enumerate(definition.columns)}
-        return pl.DataFrame(
-            columns, schema={column.name: _polars_type(definition, column.name) for column in definition.columns}
-        )
+            for table in tables:
+                definition = metadata.tables.get(table)
+                if definition is None:
+                    known = ", ".join(sorted(metadata.tables))
+                    raise LedgerError(f"the ledger has no table '{table}'; it has: {known}")
+                rows = connection.execute(select(definition).order_by(*definition.primary_key.columns)).all()
+                names = [column.name for column in definition.columns]
+                columns = {name: [_plain(row[i]) for row in rows] for i, name in enumerate(names)}
+                result[table] = pl.DataFrame(columns, schema={name: _polars_type(definition, name) for name in names})
+        return result
 
     # -- schema -----------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ REASONS = {
     "no_forecast": "no model could forecast the symbol",
     "no_signal": "no enabled alpha has a direction",
     "no_edge": "the forecast mean is against the signal's direction, so Kelly holds nothing",
+    "no_volatility": "the forecast volatility is zero, so no size follows from it",
     "short_not_allowed": "the signal is short and portfolio.allow_short is off",
     "below_one_lot": "the target is smaller than one lot",
     "within_buffer": "the position is within portfolio.rebalance_buffer of its target",

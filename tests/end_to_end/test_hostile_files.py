@@ -6,6 +6,7 @@ Whatever happens, what was stored before stays as it was.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -178,22 +179,29 @@ def test_a_path_that_is_not_there_is_wrong_usage(loaded: Path, command: Command,
 
 
 @pytest.mark.slow
-def test_five_hundred_real_symbols_are_each_decided_once(quant_home: Path, command: Command) -> None:
-    """Ten real years with their blemishes; a symbol whose data is not good enough is refused, not traded."""
+def test_five_hundred_real_symbols_are_each_decided_once(
+    quant_home: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten real years with their blemishes; a symbol whose data is not good enough is refused, not traded.
+
+    On the last session everything is fit to trade; on 2021-02-25 FERG repeats the bar of the day before.
+    """
     data = shared_data("us_daily_yahoo_2014_2024.parquet")
     loaded = backfill(command, data)
     assert loaded.code == 0, loaded.err
     assert loaded.json["symbols"] == 498
-    last = pl.scan_parquet(data).select(pl.col("date").max()).collect().item()
-    done = command("cycle", "--session", str(last)[:10], "--vendor", "files", "--path", str(data), "--json")
-    assert done.code == 0, done.err
-    assert sum(done.json["actions"].values()) == 498
-    ledger = replays.open_ledger(quant_home)
-    decided = ledger.frame("decisions")
-    assert decided["symbol"].n_unique() == decided.height == 498
-    rejected = decided.filter(pl.col("action") == "REJECT")
-    scores = pl.DataFrame(replays.lake_rows(quant_home)["quality"]).filter(pl.col("session") == pl.lit(last))
-    bad = set(scores.filter(pl.col("score") < 0.6)["symbol"])
-    assert set(rejected.filter(pl.col("reasons").str.contains("data_quality"))["symbol"]) == bad
-    assert command("verify", "ledger").code == 0
-    assert command("verify", "audit").code == 0
+    other = quant_home.with_name("other")
+    shutil.copytree(quant_home, other)
+    for home, day, refused in ((quant_home, "2024-03-08", set()), (other, "2021-02-25", {"FERG"})):
+        monkeypatch.setenv("QUANT_HOME", str(home))
+        done = command("cycle", "--session", day, "--vendor", "files", "--path", str(data), "--json")
+        assert done.code == 0, done.err
+        assert sum(done.json["actions"].values()) == 498
+        decided = replays.open_ledger(home).frame("decisions")
+        assert decided["symbol"].n_unique() == decided.height == 498
+        scores = replays.lake_rows(home)["quality"].filter(pl.col("session") == date.fromisoformat(day))
+        assert set(scores.filter(pl.col("score") < 0.6)["symbol"]) == refused
+        poor = decided.filter(pl.col("reasons").str.contains("data_quality"))
+        assert (set(poor["symbol"]), set(poor["action"])) == (refused, {"REJECT"} if refused else set())
+        assert command("verify", "ledger").code == 0
+        assert command("verify", "audit").code == 0

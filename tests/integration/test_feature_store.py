@@ -40,9 +40,11 @@ def frame() -> pl.DataFrame:
     return features.with_columns((close_of(pl.col("session")) + DELAY).alias("known_at"))
 
 
-@pytest.fixture
-def store(tmp_path: Path, frame: pl.DataFrame) -> FeatureStore:
-    store = FeatureStore(REPO, tmp_path / "features")
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def store(request: pytest.FixtureRequest, tmp_path: Path, frame: pl.DataFrame) -> FeatureStore:
+    """A store with the frame written offline: every test that takes it runs on SQLite and on PostgreSQL."""
+    url = request.getfixturevalue("postgres_url") if request.param == "postgresql" else None
+    store = FeatureStore(REPO, tmp_path / "features", postgres_url=url)
     store.apply()
     store.write_offline(frame)
     return store

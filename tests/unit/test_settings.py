@@ -112,9 +112,7 @@ def test_an_unknown_section_is_named(folder: Path) -> None:
         ("QUANT_RISK__CVAR_LIMIT__MORE", "risk.cvar_limit"),
     ],
 )
-def test_an_unknown_variable_is_named(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, variable: str, key: str
-) -> None:
+def test_an_unknown_variable_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch, variable: str, key: str) -> None:
     monkeypatch.setenv(variable, "1")
     message = refused(folder)
     assert variable in message or key in message

@@ -9,6 +9,6 @@ select
     requested_quantity,
     approved_quantity,
     array_to_string(from_json(reasons, '["VARCHAR"]'), ',') as reasons,
-    json_array_length(checks) as checks_made,
+    cast(json_array_length(checks) as bigint) as checks_made,
     recorded_at
 from {{ source('ledger', 'risk_events') }}

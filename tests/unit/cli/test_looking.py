@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from quant_dagster.observability import audit
 from tests.support import replays
 from tests.support.replays import Command
 
@@ -95,7 +96,11 @@ COLUMNS = ("event_key", "session", "action", "actor", "payload", "recorded_at", 
 
 
 def test_one_changed_byte_in_any_audit_row_is_found_and_the_row_named(replayed_home: Path, command: Command) -> None:
-    """Every row, a column each in turn: the last character of what is stored is replaced by another."""
+    """Every row, a column each in turn: the last character of what is stored is replaced by another.
+
+    Every row is checked by what the command calls, every tenth by the command.
+    """
+    ledger = replays.open_ledger(replayed_home)
     assert command("verify", "audit").code == 0
     book = sqlite3.connect(replayed_home / "ledger.db", isolation_level=None)
     count = book.execute("SELECT count(*) FROM audit_log").fetchone()[0]
@@ -109,9 +114,12 @@ def test_one_changed_byte_in_any_audit_row_is_found_and_the_row_named(replayed_h
         digit = column in ("session", "recorded_at")
         changed = value[:-1] + (("1" if value[-1] != "1" else "2") if digit else "!")
         book.execute(f"UPDATE audit_log SET {column} = ? WHERE sequence = {sequence}", (changed,))
-        answer = command("verify", "audit", "--json")
-        assert answer.code == 1, f"row {sequence}, {column}: {value!r} -> {changed!r} was not noticed"
-        assert any(f"audit row {sequence} " in problem for problem in answer.json["problems"])
+        problems = audit.verify(ledger).problems
+        found = [problem for problem in problems if f"audit row {sequence} " in problem]
+        assert found, f"row {sequence}, {column}: {value!r} -> {changed!r} was not noticed"
+        if sequence % 10 == 0:
+            answer = command("verify", "audit", "--json")
+            assert (answer.code, answer.json["problems"]) == (1, list(problems))
         book.execute(f"UPDATE audit_log SET {column} = ? WHERE sequence = {sequence}", (value,))
         tampered += 1
     assert tampered > 0.8 * count
@@ -124,13 +132,11 @@ def test_a_byte_that_makes_a_value_unreadable_is_a_failed_verification(
     replayed_home: Path, command: Command, column: str
 ) -> None:
     with sqlite3.connect(replayed_home / "ledger.db") as book:
-        book.execute(f"UPDATE audit_log SET {column} = replace({column}, '2', 'é') WHERE sequence = 7")
-        changed = book.execute(f"SELECT {column} FROM audit_log WHERE sequence = 7").fetchone()[0]
-    assert changed and "é" in changed
-    answer = command("verify", "audit")
-    assert answer.code != 0
-    assert "7" in answer.out + answer.err
-    assert "Traceback" not in answer.err
+        changed = f"UPDATE audit_log SET {column} = 'é' || substr({column}, 2) WHERE sequence = 7"
+        assert book.execute(changed).rowcount == 1
+    answer = command("verify", "audit", "--json")
+    assert (answer.code, answer.err) == (1, "")
+    assert any(problem.startswith("audit row 7 ") for problem in answer.json["problems"])
 
 
 def test_a_cut_off_tail_of_the_audit_log_is_found(replayed_home: Path, command: Command) -> None:

@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pytest
 from sqlalchemy import func, select
@@ -122,9 +121,7 @@ class Desk:
                     )
                 )  # fmt: skip
         marks = {name: Mark(Decimal(str(facts(name).price)), WEDNESDAY) for name in SYMBOLS} | self.extra_marks
-        return approve(
-            self.ledger, chosen, given, lambda connection: value_account(connection, marks, given.session)
-        )
+        return approve(self.ledger, chosen, given, lambda connection: value_account(connection, marks, given.session))
 
     def decided(self, symbol: str = "IBM") -> Any:
         with self.ledger.read() as connection:
@@ -228,6 +225,8 @@ CASES: dict[str, tuple[dict[str, Any], int, str, dict[str, Any], str, list[str]]
     "nobody speaks": ({"signals": QUIET}, 0, "NORMAL", {}, "HOLD", ["no_signal", "trend_weak", "near_mean"]),
     "nobody speaks, held": ({"signals": QUIET}, 50, "NORMAL", {}, "SELL", ["no_signal", "trend_weak", "near_mean"]),
     "forecast against it": ({"forecast_mean": -0.002}, 0, "NORMAL", {}, "HOLD", ["trend_long", "no_edge"]),
+    "a price that cannot move": (
+        {"forecast_volatility": 0.0}, 0, "NORMAL", {}, "HOLD", ["trend_long", "no_volatility"]),
     "short": ({"signals": (SHORT,)}, 0, "NORMAL", {}, "HOLD", ["trend_short", "short_not_allowed"]),
     "short, held": ({"signals": (SHORT,)}, 50, "NORMAL", {}, "SELL", ["trend_short", "short_not_allowed"]),
     "short allowed": (
@@ -420,3 +419,18 @@ def test_every_reason_of_the_gate_and_the_approval_is_explained() -> None:
 
 def test_actions_are_the_four_words() -> None:
     assert [action.value for action in Action] == ["BUY", "SELL", "HOLD", "REJECT"]
+
+
+def test_an_emergency_closes_what_is_held_outside_the_decided_symbols(desk: Desk) -> None:
+    desk.hold(50)
+    set_mode(desk.ledger, ControlMode.EMERGENCY, person="ada", reason="test")
+    desk.decide(inputs(state("AAPL"), held_facts={"IBM": facts("IBM")}))
+    assert (desk.decided()["action"], desk.decided()["reasons"]) == ("SELL", ["flatten"])
+    (order,) = desk.orders()
+    assert (order["symbol"], order["side"], order["quantity"]) == ("IBM", "sell", 50)
+
+
+def test_a_position_outside_the_decided_symbols_is_left_alone_in_normal_mode(desk: Desk) -> None:
+    desk.hold(50)
+    desk.decide(inputs(state("AAPL"), held_facts={"IBM": facts("IBM")}))
+    assert {order["symbol"] for order in desk.orders()} == {"AAPL"}

@@ -24,7 +24,7 @@ from quant_dagster.operations.notifications import (
 from quant_dagster.settings import NotificationSettings
 from quant_dagster.storage.ledger import Ledger
 from quant_dagster.storage.ledger_tables import alerts
-from tests.support.replays import PROJECT, environment
+from tests.support.replays import environment
 from tests.support.slack_server import TOKEN, SlackServer, slack_server
 
 ALERT = Alert("check:run1:bars:contract:", Severity.ERROR, "check contract of bars failed", ("3 rows",), "http://ui/1")

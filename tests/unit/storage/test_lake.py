@@ -217,3 +217,13 @@ def test_every_table_names_its_key_among_its_required_columns() -> None:
         assert set(table.key) <= set(table.required)
         assert lake_table(table.name) is table
         assert "session" in table.key or not table.partitioned
+
+
+@pytest.mark.parametrize("name", ["two words", "50% {off} #1", "Börse", "what?"])
+def test_a_lake_can_live_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    lake = Lake(tmp_path / name)
+    lake.merge("bars", BARS)
+    assert not lake.merge("bars", BARS).changed
+    lake.merge("bars", BARS.head(3).with_columns(close=pl.col("close") + 1))
+    assert lake.read("bars").height == BARS.height
+    assert all(Path(file).is_file() for file in lake.files("bars"))

@@ -21,8 +21,9 @@ def flags(trend: bool, mean_reversion: bool) -> SignalSettings:
 
 
 @pytest.mark.parametrize(
-    ("confidence", "risk", "expected"), [(1.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 1.0, 0.6), (0.0, 0.0, 0.4), (0.5, 0.25, 0.6)]
-)  # fmt: skip
+    ("confidence", "risk", "expected"),
+    [(1.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 1.0, 0.6), (0.0, 0.0, 0.4), (0.5, 0.25, 0.6)],
+)
 def test_priority_is_0_6_confidence_and_0_4_of_what_is_not_risk(
     confidence: float, risk: float, expected: float
 ) -> None:

@@ -1,0 +1,109 @@
+"""What the layout promises: one way to a broker, one way to an order, and a command that starts fast."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from quant_dagster.execution import order_log
+from quant_dagster.risk.gate import RiskDecision
+from tests.support.replays import PROJECT, environment
+
+SOURCES = [PROJECT / name for name in ("quant_dagster", "assets", "resources", "sensors")]
+HEAVY = {"pandas", "pandera", "great_expectations", "feast", "statsmodels", "sktime", "scipy", "arch", "skfolio",
+         "hmmlearn", "exchange_calendars", "numba", "matplotlib", "plotly", "dagster", "sklearn", "duckdb"}  # fmt: skip
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for folder in SOURCES:
+        for file in sorted(folder.rglob("*.py")):
+            yield file.relative_to(PROJECT).as_posix(), ast.parse(file.read_text(encoding="utf-8"))
+
+
+def calls(tree: ast.Module, method: str) -> list[ast.Call]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute) and node.func.attr == method]  # fmt: skip
+
+
+def imported(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def receiver(call: ast.Call) -> str:
+    assert isinstance(call.func, ast.Attribute)
+    return ast.unparse(call.func.value)
+
+
+def test_only_the_execution_desk_submits_to_a_broker() -> None:
+    found = {(name, receiver(call)) for name, tree in modules() for call in calls(tree, "submit")}
+    # A cycle asks the desk, and the desk asks the broker; nobody else submits anything.
+    to_a_broker = {(name, target) for name, target in found if target.endswith("broker")}
+    assert to_a_broker == {("quant_dagster/execution/desk.py", "self.broker")}
+    others = {target.rpartition(".")[2] for _, target in found - to_a_broker}
+    assert others <= {"desk", "cycle", "pool", "executor"}, found
+
+
+def test_only_the_desk_and_the_context_know_the_paper_broker() -> None:
+    knowing = {name for name, tree in modules() if any(i.endswith(".PaperBroker") for i in imported(tree))}
+    assert knowing == {"quant_dagster/execution/desk.py", "quant_dagster/cycle/context.py"}
+    assert "quant_dagster.execution.paper" not in {i for _, tree in modules() for i in imported(tree)}
+
+
+def test_orders_are_inserted_in_one_place_which_takes_a_risk_decision() -> None:
+    inserting = set()
+    for name, tree in modules():
+        if "migrations" in name:
+            continue
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            text = ast.unparse(node)
+            raw_sql = "insert into orders" in text.lower() and name != "quant_dagster/execution/paper.py"
+            if (
+                text.startswith(("orders.insert(", "insert(orders"))
+                or "insert_new(connection, orders," in text
+                or raw_sql
+            ):
+                inserting.add(name)
+    assert inserting == {"quant_dagster/execution/order_log.py"}
+    tree = dict(modules())["quant_dagster/execution/order_log.py"]
+    creating = [f.name for f in tree.body if isinstance(f, ast.FunctionDef) and "insert_new(" in ast.unparse(f)]
+    assert creating == ["create"]
+    parameters = inspect.signature(order_log.create, eval_str=True).parameters
+    assert parameters["decision"].annotation is RiskDecision
+
+
+def test_only_the_gate_makes_risk_decisions() -> None:
+    made = {name for name, tree in modules() for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("RiskDecision")}  # fmt: skip
+    assert made == {"quant_dagster/risk/gate.py"}
+
+
+def test_only_one_module_imports_numba() -> None:
+    knowing = {name for name, tree in modules() if any(i.split(".")[0] == "numba" for i in imported(tree))}
+    assert knowing == {"quant_dagster/compiled.py"}
+
+
+@pytest.mark.parametrize("build", ["main.build()", "main.build(); from quant_dagster.cycle import context, history"])
+def test_the_command_starts_without_heavy_libraries(build: str, tmp_path: Path) -> None:
+    program = f"import json, sys; from quant_dagster.cli import main; {build}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(tmp_path), cwd=tmp_path, capture_output=True, text=True,
+        timeout=120, check=True,
+    )  # fmt: skip
+    loaded = {name.split(".")[0] for name in json.loads(done.stdout)}
+    assert "quant_dagster" in loaded
+    assert loaded & HEAVY == set()
