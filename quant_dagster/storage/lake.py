@@ -300,9 +300,11 @@ class Lake:
         if snapshot is None:
             if not new.height:
                 return Commit(version=-1, inserted=0, updated=0, unchanged=0)
-            write_deltalake(
+            # Created empty, in a commit of its own that only one process can make: two first writes of data at once
+            # would both go through, as Delta takes the second for an append.
+            DeltaTable.create(
                 self.uri(definition.name),
-                _laid_out(definition, new),
+                schema=_laid_out(definition, new.head(0)).to_arrow(compat_level=pl.CompatLevel.oldest()).schema,
                 mode="error",
                 partition_by=[PARTITION] if definition.partitioned else None,
                 name=definition.name,
@@ -310,7 +312,9 @@ class Lake:
                 configuration=_CONFIGURATION,
                 storage_options=self._storage_options,
             )
-            return Commit(version=0, inserted=new.height, updated=0, unchanged=0)
+            snapshot = self._snapshot(definition.name)
+            if snapshot is None:
+                raise StorageError(f"lake table '{definition.name}' was created at {self.root} but cannot be opened")
         refuse_changed_types(definition, new.schema, stored_schema(snapshot))
         predicate = [(PARTITION, "in", sorted(months))] if months else None
         files = file_paths(snapshot, predicate) if months is None or months else []

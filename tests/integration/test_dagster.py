@@ -29,6 +29,7 @@ from tests.support.slack_server import TOKEN, SlackServer, slack_server
 
 THURSDAY, FRIDAY, TUESDAY = date(2022, 12, 22), date(2022, 12, 23), date(2022, 12, 27)
 REPLAY = {REPLAY_TAG: "true"}
+SPECS = sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key.to_user_string())
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 class TestConventions:
     """What every asset and check of the code location must have."""
 
-    @pytest.mark.parametrize("spec", list(defs.resolve_all_asset_specs()), ids=lambda spec: spec.key.to_user_string())
+    @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.key.to_user_string())
     def test_asset_is_described(self, spec: dg.AssetSpec) -> None:
         assert spec.description
         assert spec.owners

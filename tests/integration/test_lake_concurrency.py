@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_two_processes_merging_the_same_keys_leave_each_row_once(tmp_path: Path)
     assert found.height == ROUNDS
     assert found.select("symbol", "session").is_unique().all()
     assert set(found["row_hash"].to_list()) <= {"a" * 16, "b" * 16}
-    writes = [entry for entry in lake.history("bars") if entry.operation in ("WRITE", "CREATE TABLE")]
+    writes = [entry for entry in lake.history("bars") if entry.operation == "WRITE"]
     assert len(writes) == 2 * ROUNDS, "each turn of each writer changed a row, so each made one version"
 
 
@@ -88,5 +89,31 @@ def test_writer_started_on_an_old_state_works_it_out_again(tmp_path: Path, monke
 
     monkeypatch.setattr(module, "merge_change", interrupted)
     commit = lake.merge("bars", rows_of("GOOG", 2, "one"))
-    assert (commit.version, commit.inserted) == (2, 1)
+    assert (commit.version, commit.inserted) == (3, 1)
     assert sorted(lake.read("bars")["symbol"].to_list()) == ["AAPL", "GOOG", "IBM"]
+
+
+FIRST = (
+    "import sys, time; from tests.integration.test_lake_concurrency import first_write;"
+    "first_write(sys.argv[1], sys.argv[2], float(sys.argv[3]))"
+)
+
+
+def first_write(root: str, marker: str, at: float) -> None:
+    """What a process runs that writes to a table which does not exist, at a given moment."""
+    lake, rows = Lake(root), rows_of("AAPL", 0, "one").with_columns(row_hash=pl.lit(marker))
+    time.sleep(max(0.0, at - time.time()))
+    lake.merge("bars", rows)
+
+
+def test_two_processes_that_create_a_table_at_once_leave_each_row_once(tmp_path: Path) -> None:
+    """Delta takes a second first write for an append: the table has to be created before it is written to."""
+    project = Path(__file__).parents[2]
+    for attempt in range(3):
+        root, at = tmp_path / str(attempt), str(time.time() + 3.0)
+        processes = [
+            subprocess.Popen([sys.executable, "-c", FIRST, str(root), marker * 16, at], cwd=project)
+            for marker in ("a", "b")
+        ]
+        assert [process.wait(timeout=120) for process in processes] == [0, 0]
+        assert Lake(root).read("bars").height == 1

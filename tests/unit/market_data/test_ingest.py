@@ -63,7 +63,7 @@ def test_history_counts_as_known_from_the_close_of_its_session(lake: Lake) -> No
 
 def test_loading_twice_changes_nothing(lake: Lake) -> None:
     report = load(lake, EmbeddedVendor(), now=datetime(2024, 6, 3, tzinfo=UTC))
-    assert (report.inserted, report.updated, report.restated, report.lake_version) == (0, 0, 0, 0)
+    assert (report.inserted, report.updated, report.restated, report.lake_version) == (0, 0, 0, 1)
     assert report.unchanged == report.rows == lake.read("raw_prices").height
 
 
@@ -77,8 +77,8 @@ def test_restatement_counts_as_known_from_now_and_the_rest_stays(lake: Lake) -> 
     row = lake.read("raw_prices", symbols=["AAPL"], start=day, end=day).row(0, named=True)
     assert row["known_at"] == later
     again = load(lake, vendor, now=datetime(2024, 2, 1, tzinfo=UTC))
-    assert (again.restated, again.lake_version) == (0, 1), "a restatement seen again is no restatement"
-    before = lake.read("raw_prices", symbols=["AAPL"], start=day, end=day, version=0).row(0, named=True)
+    assert (again.restated, again.lake_version) == (0, 2), "a restatement seen again is no restatement"
+    before = lake.read("raw_prices", symbols=["AAPL"], start=day, end=day, version=1).row(0, named=True)
     assert before["close"] == pytest.approx(row["close"] / 1.01)
 
 
@@ -88,7 +88,7 @@ def test_refused_rows_are_recorded_once(tmp_path: Path) -> None:
     assert load(lake, zero).rejected == {"non_positive_price": 20}
     assert load(lake, zero, now=datetime(2024, 6, 3, tzinfo=UTC)).rejected == {"non_positive_price": 20}
     assert lake.read("rejected_rows").height == 20
-    assert lake.version("rejected_rows") == 0
+    assert lake.version("rejected_rows") == 1
     assert lake.read("raw_prices", start=date(2012, 6, 1), end=date(2012, 6, 1)).is_empty()
 
 
@@ -102,7 +102,7 @@ def test_error_leaves_earlier_data_as_it_was(lake: Lake) -> None:
         ingest(lake, vendor, ["AAPL"], START, END, calendar=NYSE, now=NOW, contract=refuse)
     with pytest.raises(DataUnavailableError):
         load(lake, EmbeddedVendor(), symbols=["TSLA"])
-    assert lake.version("raw_prices") == 0
+    assert lake.version("raw_prices") == 1
     assert lake.read("raw_prices").equals(before)
 
 

@@ -43,19 +43,19 @@ def month(frame: pl.DataFrame, text: str) -> pl.DataFrame:
     return frame.filter(pl.col("session").dt.strftime("%Y-%m") == text)
 
 
-def test_first_write_is_one_commit_and_reads_back_the_same(tmp_path: Path) -> None:
+def test_first_write_creates_the_table_then_is_one_commit_and_reads_back_the_same(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     commit = lake.merge("bars", BARS)
-    assert (commit.version, commit.inserted, commit.updated, commit.unchanged) == (0, BARS.height, 0, 0)
+    assert (commit.version, commit.inserted, commit.updated, commit.unchanged) == (1, BARS.height, 0, 0)
     assert lake.read("bars").equals(BARS.select(list(TABLES["bars"].schema)).sort("session", "symbol"))
-    assert len(lake.history("bars")) == 1
+    assert [entry.operation for entry in lake.history("bars")] == ["WRITE", "CREATE TABLE"]
 
 
 def test_merging_the_same_rows_again_makes_no_version(lake: Lake) -> None:
     commit = lake.merge("bars", BARS.sample(fraction=1.0, shuffle=True, seed=1))
     assert not commit.changed
-    assert (commit.version, commit.unchanged) == (0, BARS.height)
-    assert lake.version("bars") == 0
+    assert (commit.version, commit.unchanged) == (1, BARS.height)
+    assert lake.version("bars") == 1
 
 
 def test_merge_inserts_updates_and_leaves_other_months_files_alone(lake: Lake) -> None:
@@ -83,9 +83,9 @@ def test_earlier_states_are_read_by_version_and_by_instant(lake: Lake) -> None:
     time.sleep(0.01)
     lake.merge("bars", month(BARS, "2013-03").with_columns(close=pl.lit(9.0)))
     assert lake.read("bars", where=pl.col("close") == 9.0).height == 2
-    assert lake.read("bars", version=0).equals(BARS.select(list(TABLES["bars"].schema)).sort("session", "symbol"))
-    assert lake.read("bars", as_of=between).equals(lake.read("bars", version=0))
-    assert lake.read("bars", as_of=datetime.now(UTC)).equals(lake.read("bars", version=1))
+    assert lake.read("bars", version=1).equals(BARS.select(list(TABLES["bars"].schema)).sort("session", "symbol"))
+    assert lake.read("bars", as_of=between).equals(lake.read("bars", version=1))
+    assert lake.read("bars", as_of=datetime.now(UTC)).equals(lake.read("bars", version=2))
     assert lake.read("bars", as_of=datetime(2020, 1, 1, tzinfo=UTC)).is_empty(), "the table did not exist then"
     with pytest.raises(StorageError, match="no version 7"):
         lake.read("bars", version=7)
@@ -134,7 +134,7 @@ def test_new_nullable_column_is_added_and_survives_writers_that_do_not_know_it(l
     assert everything["trades"].drop_nulls().len() == march.height
     lake.merge("bars", march.with_columns(close=pl.col("close") + 1.0))
     assert lake.read("bars", start=date(2010, 3, 1), end=date(2010, 3, 31))["trades"].to_list() == [12] * march.height
-    assert "trades" not in lake.read("bars", version=0).columns
+    assert "trades" not in lake.read("bars", version=1).columns
 
 
 def test_changed_type_is_refused_and_nothing_is_written(lake: Lake) -> None:
@@ -143,7 +143,7 @@ def test_changed_type_is_refused_and_nothing_is_written(lake: Lake) -> None:
     lake.merge("bars", BARS.head(1).with_columns(trades=pl.lit(12, pl.Int64)))
     with pytest.raises(StorageError, match="trades is String"):
         lake.merge("bars", BARS.head(1).with_columns(trades=pl.lit("twelve")))
-    assert lake.version("bars") == 1
+    assert lake.version("bars") == 2
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_changed_type_is_refused_and_nothing_is_written(lake: Lake) -> None:
 def test_rows_that_cannot_be_stored_are_refused(lake: Lake, rows: pl.DataFrame, message: str) -> None:
     with pytest.raises(StorageError, match=message):
         lake.merge("bars", rows)
-    assert lake.version("bars") == 0
+    assert lake.version("bars") == 1
 
 
 def test_nan_is_stored_as_null(lake: Lake) -> None:
@@ -187,8 +187,8 @@ def test_duckdb_queries_the_table_and_an_earlier_version_of_it(lake: Lake) -> No
     lake.merge("bars", BARS.head(1).with_columns(close=pl.lit(1.0)))
     connection = duckdb.connect()
     connection.register("now", lake.dataset("bars"))
-    connection.register("before", lake.dataset("bars", version=0))
-    march = lake.files("bars", start=date(2000, 3, 1), end=date(2000, 3, 31), version=0)
+    connection.register("before", lake.dataset("bars", version=1))
+    march = lake.files("bars", start=date(2000, 3, 1), end=date(2000, 3, 31), version=1)
     assert len(march) == 1
     native = "select count(*), min(close) from read_parquet($files, union_by_name=true) where symbol = 'AAPL'"
     query = "select count(*), min(close) from {} where month = '2000-03' and symbol = 'AAPL'"
@@ -205,7 +205,7 @@ def test_compaction_and_vacuum_change_no_row(lake: Lake) -> None:
     assert lake.compact("bars") == 0, "a merge leaves one file a month: nothing to compact"
     stale = lake.vacuum("bars", 0)
     assert len(stale) == 3
-    assert lake.read("bars", version=0).height == BARS.height
+    assert lake.read("bars", version=1).height == BARS.height
     assert lake.vacuum("bars", 0, dry_run=False) == stale
     assert lake.read("bars").equals(before)
     with pytest.raises(StorageError, match="does not exist"):
