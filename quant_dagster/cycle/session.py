@@ -17,8 +17,9 @@ from sqlalchemy import Connection, select
 from quant_dagster.accounting import books
 from quant_dagster.accounting.snapshots import AccountSnapshot, Mark, record_snapshot, stored_snapshot, value_account
 from quant_dagster.cycle import history
-from quant_dagster.cycle.approval import Approval, ApprovalInputs, SymbolState, approve, refuse_older_session
+from quant_dagster.cycle.approval import Approval, approve, refuse_older_session
 from quant_dagster.cycle.context import TradingContext, code_version
+from quant_dagster.cycle.wishes import ApprovalInputs, SymbolState
 from quant_dagster.errors import DataUnavailableError
 from quant_dagster.execution import order_log
 from quant_dagster.execution.broker import SessionBar

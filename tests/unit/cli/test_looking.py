@@ -21,7 +21,7 @@ ROWS = {
     ("pnl",): 3,
     ("pnl", "--limit", "2"): 2,
     ("lake", "tables"): 5,
-    ("lake", "history", "forecasts"): 3,
+    ("lake", "history", "forecasts"): 4,
 }
 
 

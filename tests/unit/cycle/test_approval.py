@@ -20,7 +20,8 @@ from sqlalchemy import func, select
 
 from quant_dagster.accounting import books
 from quant_dagster.accounting.snapshots import Mark, value_account
-from quant_dagster.cycle.approval import Approval, ApprovalInputs, SymbolState, approve
+from quant_dagster.cycle.approval import Approval, approve
+from quant_dagster.cycle.wishes import ApprovalInputs, SymbolState
 from quant_dagster.errors import OrderError
 from quant_dagster.execution.desk import ExecutionDesk
 from quant_dagster.execution.paper import PaperBroker
@@ -389,7 +390,7 @@ def test_what_decided_is_recorded_with_the_decision(desk: Desk) -> None:
 def codes_in_source() -> set[str]:
     """Every reason the approval and the gate can give, read from their source."""
     found = set()
-    for file in ("cycle/approval.py", "risk/gate.py", "strategies/alphas.py", "risk/sizing.py"):
+    for file in ("cycle/wishes.py", "risk/gate.py", "strategies/alphas.py", "risk/sizing.py"):
         text = (PACKAGE / file).read_text(encoding="utf-8")
         strings = {node.value for node in ast.walk(ast.parse(text))
                    if isinstance(node, ast.Constant) and isinstance(node.value, str)}  # fmt: skip
@@ -410,7 +411,7 @@ def test_every_reason_of_the_gate_and_the_approval_is_explained() -> None:
     checks |= set(re.findall(r'_limited\("([a-z_]+)"', text))
     assert len(checks) >= 12
     assert checks <= set(REASONS)
-    text = (PACKAGE / "cycle/approval.py").read_text(encoding="utf-8")
+    text = (PACKAGE / "cycle/wishes.py").read_text(encoding="utf-8")
     given = set(re.findall(r'reasons=\("([a-z_]+)",\)', text)) | set(re.findall(r'ZERO, \("([a-z_]+)"', text))
     given |= set(re.findall(r'\((?:signal\.|\*)reasons, "([a-z_]+)"\)', text))
     assert len(given) >= 8
