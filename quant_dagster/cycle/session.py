@@ -4,11 +4,9 @@ so the ``quant`` command runs them in one process and Dagster runs them as asset
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import date, datetime
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,7 +17,7 @@ from quant_dagster.accounting.snapshots import AccountSnapshot, Mark, record_sna
 from quant_dagster.cycle import history
 from quant_dagster.cycle.approval import Approval, approve, refuse_older_session
 from quant_dagster.cycle.context import TradingContext, code_version
-from quant_dagster.cycle.wishes import ApprovalInputs, SymbolState
+from quant_dagster.cycle.inputs import approval_inputs, market_state
 from quant_dagster.errors import DataUnavailableError
 from quant_dagster.execution import order_log
 from quant_dagster.execution.broker import SessionBar
@@ -29,13 +27,11 @@ from quant_dagster.market_data.ingest import load_panel
 from quant_dagster.market_data.panel import Panel
 from quant_dagster.observability import audit
 from quant_dagster.risk.control import ControlMode, escalate
-from quant_dagster.risk.gate import MarketFacts
 from quant_dagster.storage.ledger import insert_new
 from quant_dagster.storage.ledger_tables import cycles, decisions
 from quant_dagster.storage.types import money
-from quant_dagster.strategies.alphas import MarketState
 from quant_dagster.strategies.decisions import cycle_id
-from quant_dagster.strategies.router import route, signal_frame
+from quant_dagster.strategies.router import signal_frame
 
 _VOLUME_WINDOW = 20
 _RECENT_SESSIONS = 250
@@ -236,8 +232,8 @@ class SessionCycle:
 
     def make_signals(self) -> pl.DataFrame:
         """Let every alpha speak on every symbol and store it; returns the signals."""
-        forecasts = self._read("forecasts")
-        frame = signal_frame(self._market_state(forecasts), self.session, self.context.settings.signals)
+        state = market_state(self.context, self.session, self.feature_frame)
+        frame = signal_frame(state, self.session, self.context.settings.signals)
         history.store(self.context, "signals", frame)
         return frame
 
@@ -250,7 +246,7 @@ class SessionCycle:
         return approve(
             context.ledger,
             context.settings,
-            self._approval_inputs(),
+            approval_inputs(context, self.session, self.panel),
             lambda connection: value_account(connection, self._marks(connection), self.session),
         )
 
@@ -259,9 +255,6 @@ class SessionCycle:
         return self.context.desk.submit(self.session)
 
     # -- inputs -----------------------------------------------------------------------------------------------------
-
-    def _read(self, table: str) -> pl.DataFrame:
-        return self.context.lake.read(table, symbols=self.context.symbols, start=self.session, end=self.session)
 
     def _refuse_holes(self, panel: Panel) -> None:
         """A symbol that misses a session is scored for it; sessions that every symbol misses show in no panel."""
@@ -318,105 +311,6 @@ class SessionCycle:
             for row in rows.group_by("symbol").tail(1).iter_rows(named=True):
                 marks[row["symbol"]] = Mark(money(row["close"]), row["session"])
         return marks
-
-    def _market_state(self, forecasts: pl.DataFrame) -> MarketState:
-        symbols = self.context.symbols
-        combined = self._combined(forecasts)
-        regimes = _by_symbol(
-            forecasts.filter(
-                pl.col("model").str.starts_with("hmm")
-                & (pl.col("horizon") == min(self.context.settings.forecasting.horizons))
-            )
-        )
-        features = {name: self.feature_frame[name][-1] for name in self.feature_frame.names}
-        nan = float("nan")
-        return MarketState(
-            symbols=symbols,
-            features=features,
-            mean=np.array([combined[s]["mean"] if s in combined else nan for s in symbols]),
-            volatility=np.array([combined[s]["std"] if s in combined else nan for s in symbols]),
-            high_volatility=np.array(
-                [
-                    json.loads(regimes[s]["diagnostics"])["next_probabilities"][-1] if s in regimes else nan
-                    for s in symbols
-                ]
-            ),
-        )
-
-    def _approval_inputs(self) -> ApprovalInputs:
-        context, panel = self.context, self.panel
-        scores = _by_symbol(self._read("quality"))
-        combined = self._combined(self._read("forecasts"))
-        bundles = route(self._read("signals"))
-        facts = self._facts(panel)
-        with context.ledger.read() as connection:
-            held = [s for s, holding in books.balances(connection).holdings.items() if holding.quantity]
-        others = [symbol for symbol in held if symbol not in panel.symbols]
-        other_panel = load_panel(context.lake, others, self.session, lookback=_VOLUME_WINDOW) if others else None
-        states = []
-        for symbol in context.symbols:
-            score, forecast = scores.get(symbol), combined.get(symbol)
-            states.append(
-                SymbolState(
-                    symbol=symbol,
-                    facts=facts.get(symbol),
-                    quality_score=score["score"] if score else None,
-                    quality_issues=score["issues"] if score else "not_scored",
-                    not_evaluated=score["not_evaluated"] if score else "",
-                    forecast_mean=forecast["mean"] if forecast else None,
-                    forecast_volatility=forecast["std"] if forecast else None,
-                    forecast_fallback=forecast["fallback"] if forecast else None,
-                    bundle=bundles.get(symbol),
-                )
-            )
-        scenarios = context.settings.risk.cvar_scenarios
-        closes = panel.close[-(scenarios + 1) :]
-        with np.errstate(invalid="ignore"):
-            returns = closes[1:] / closes[:-1] - 1.0
-        recent = panel.sessions[-max(_VOLUME_WINDOW, context.settings.risk.max_price_age_sessions + 1) :]
-        return ApprovalInputs(
-            session=self.session,
-            states=states,
-            held_facts=self._facts(other_panel) if other_panel is not None else {},
-            scenario_returns=returns,
-            scenario_symbols=panel.symbols,
-            sessions_since={day: len(recent) - 1 - i for i, day in enumerate(recent.astype(object))},
-            volume_required=context.universe.volume_required,
-            lake_versions={name: context.lake.version(name) for name in ("bars", "quality", "forecasts", "signals")},
-            code_version=code_version(),
-        )
-
-    def _combined(self, forecasts: pl.DataFrame) -> dict[str, dict[str, Any]]:
-        """The combined forecast over the longest horizon, per session: the mean a position is held for."""
-        horizon = max(self.context.settings.forecasting.horizons)
-        rows = forecasts.filter((pl.col("model") == "combined") & (pl.col("horizon") == horizon))
-        per_session = rows.with_columns(pl.col("mean") / horizon, pl.col("std") / horizon**0.5)
-        return _by_symbol(per_session)
-
-    def _facts(self, panel: Panel) -> dict[str, MarketFacts]:
-        """What the gate needs to know of every symbol that has a close."""
-        facts = {}
-        volumes = panel.volume[-_VOLUME_WINDOW:]
-        known_volumes = np.isfinite(volumes)
-        averages = np.where(known_volumes, volumes, 0.0).sum(axis=0) / np.maximum(known_volumes.sum(axis=0), 1)
-        for column, symbol in enumerate(panel.symbols):
-            closes = panel.close[:, column]
-            known = np.flatnonzero(np.isfinite(closes[-_VOLUME_WINDOW:])) + max(0, len(closes) - _VOLUME_WINDOW)
-            if not len(known):
-                continue
-            facts[symbol] = MarketFacts(
-                price=float(closes[known[-1]]),
-                price_session=panel.sessions[known[-1]].astype(object),
-                previous_price=float(closes[known[-2]]) if len(known) > 1 else None,
-                average_volume=float(averages[column]) if known_volumes[:, column].any() else None,
-                sector=self.context.sectors.get(symbol, "unknown"),
-                lot_size=self.context.universe.lot_size,
-            )
-        return facts
-
-
-def _by_symbol(frame: pl.DataFrame) -> dict[str, dict[str, Any]]:
-    return {row["symbol"]: row for row in frame.iter_rows(named=True)}
 
 
 def newest_session(context: TradingContext, now: datetime) -> date:

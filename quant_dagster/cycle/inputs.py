@@ -1,0 +1,132 @@
+"""What signals and decisions of a session are made from, read from the lake and the ledger."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from quant_dagster.accounting import books
+from quant_dagster.cycle.context import TradingContext, code_version
+from quant_dagster.cycle.wishes import ApprovalInputs, SymbolState
+from quant_dagster.features.compute import FeatureFrame
+from quant_dagster.market_data.ingest import load_panel
+from quant_dagster.market_data.panel import Panel
+from quant_dagster.risk.gate import MarketFacts
+from quant_dagster.strategies.alphas import MarketState
+from quant_dagster.strategies.router import route
+
+_VOLUME_WINDOW = 20
+_TABLES = ("bars", "quality", "forecasts", "signals")
+
+
+def market_state(context: TradingContext, session: date, features: FeatureFrame) -> MarketState:
+    """What alphas may look at: the features' last session, the session's forecasts and regimes."""
+    symbols = context.symbols
+    forecasts = _rows(context, "forecasts", session)
+    combined = combined_forecasts(context, forecasts)
+    horizon = min(context.settings.forecasting.horizons)
+    regimes = _by_symbol(forecasts.filter(pl.col("model").str.starts_with("hmm") & (pl.col("horizon") == horizon)))
+    nan = float("nan")
+    return MarketState(
+        symbols=symbols,
+        features={name: features[name][-1] for name in features.names},
+        mean=np.array([combined[s]["mean"] if s in combined else nan for s in symbols]),
+        volatility=np.array([combined[s]["std"] if s in combined else nan for s in symbols]),
+        high_volatility=np.array(
+            [json.loads(regimes[s]["diagnostics"])["next_probabilities"][-1] if s in regimes else nan for s in symbols]
+        ),
+    )
+
+
+def approval_inputs(context: TradingContext, session: date, panel: Panel) -> ApprovalInputs:
+    """Everything the session's decisions are a function of, beside the ledger and the settings.
+
+    Symbols that are held but not decided on bring their prices and their history: their risk counts.
+    """
+    settings = context.settings
+    scenarios = settings.risk.cvar_scenarios
+    with context.ledger.read() as connection:
+        held = [s for s, holding in books.balances(connection).holdings.items() if holding.quantity]
+    others = [symbol for symbol in held if symbol not in panel.symbols]
+    reach = max(scenarios + 1, _VOLUME_WINDOW)
+    known = load_panel(context.lake, [*panel.symbols, *others], session, lookback=reach) if others else panel
+    facts = market_facts(context, known)
+    closes = known.close[-(scenarios + 1) :]
+    with np.errstate(invalid="ignore"):
+        returns = closes[1:] / closes[:-1] - 1.0
+    recent = known.sessions[-max(_VOLUME_WINDOW, settings.risk.max_price_age_sessions + 1) :]
+    return ApprovalInputs(
+        session=session,
+        states=_states(context, session, facts),
+        held_facts={symbol: facts[symbol] for symbol in others if symbol in facts},
+        scenario_returns=returns,
+        scenario_symbols=known.symbols,
+        sessions_since={day: len(recent) - 1 - i for i, day in enumerate(recent.astype(object))},
+        volume_required=context.universe.volume_required,
+        lake_versions={name: context.lake.version(name) for name in _TABLES},
+        code_version=code_version(),
+    )
+
+
+def combined_forecasts(context: TradingContext, forecasts: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    """The combined forecast over the longest horizon, per session: the mean a position is held for."""
+    horizon = max(context.settings.forecasting.horizons)
+    rows = forecasts.filter((pl.col("model") == "combined") & (pl.col("horizon") == horizon))
+    return _by_symbol(rows.with_columns(pl.col("mean") / horizon, pl.col("std") / horizon**0.5))
+
+
+def market_facts(context: TradingContext, panel: Panel) -> dict[str, MarketFacts]:
+    """What the gate needs to know of every symbol that had a close within the last sessions."""
+    facts = {}
+    volumes = panel.volume[-_VOLUME_WINDOW:]
+    traded = np.isfinite(volumes)
+    averages = np.where(traded, volumes, 0.0).sum(axis=0) / np.maximum(traded.sum(axis=0), 1)
+    recent, days = panel.close[-_VOLUME_WINDOW:], panel.sessions[-_VOLUME_WINDOW:]
+    for column, symbol in enumerate(panel.symbols):
+        known = np.flatnonzero(np.isfinite(recent[:, column]))
+        if not len(known):
+            continue
+        facts[symbol] = MarketFacts(
+            price=float(recent[known[-1], column]),
+            price_session=days[known[-1]].astype(object),
+            previous_price=float(recent[known[-2], column]) if len(known) > 1 else None,
+            average_volume=float(averages[column]) if traded[:, column].any() else None,
+            sector=context.sectors.get(symbol, "unknown"),
+            lot_size=context.universe.lot_size,
+        )
+    return facts
+
+
+def _states(context: TradingContext, session: date, facts: dict[str, MarketFacts]) -> list[SymbolState]:
+    scores = _by_symbol(_rows(context, "quality", session))
+    combined = combined_forecasts(context, _rows(context, "forecasts", session))
+    bundles = route(_rows(context, "signals", session))
+    states = []
+    for symbol in context.symbols:
+        score, forecast = scores.get(symbol), combined.get(symbol)
+        states.append(
+            SymbolState(
+                symbol=symbol,
+                facts=facts.get(symbol),
+                quality_score=score["score"] if score else None,
+                quality_issues=score["issues"] if score else "not_scored",
+                not_evaluated=score["not_evaluated"] if score else "",
+                forecast_mean=forecast["mean"] if forecast else None,
+                forecast_volatility=forecast["std"] if forecast else None,
+                forecast_fallback=forecast["fallback"] if forecast else None,
+                bundle=bundles.get(symbol),
+            )
+        )
+    return states
+
+
+def _rows(context: TradingContext, table: str, session: date) -> pl.DataFrame:
+    return context.lake.read(table, symbols=context.symbols, start=session, end=session)
+
+
+def _by_symbol(frame: pl.DataFrame) -> dict[str, dict[str, Any]]:
+    return {row["symbol"]: row for row in frame.iter_rows(named=True)}
