@@ -9,17 +9,21 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numba
 import pytest
 from hypothesis import HealthCheck, settings
 
+from quant_dagster.compiled import kernel_sources_hash
 from quant_dagster.storage.ledger import Ledger
 from tests.support.postgres import create_database, postgres_server
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 
-# Compiled kernels are shared by all tests; everything else a test writes is its own.
-os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / "quant_dagster_test_kernels"))
+# Compiled kernels of these very sources are shared by all tests; everything else a test writes is its own.
+_KERNELS = Path(tempfile.gettempdir()) / f"quant_dagster_test_kernels_{kernel_sources_hash()}"
+os.environ.setdefault("NUMBA_CACHE_DIR", str(_KERNELS))
+numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
 
 _databases = itertools.count()
 
