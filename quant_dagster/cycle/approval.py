@@ -54,7 +54,10 @@ def approve(
     ------
     OrderError
         A later session has been decided already: going back would trade on the future.
+    AuditError
+        The audit chain is broken: what happened so far is not known for certain, so no order is made.
     """
+    audit.require_intact(ledger)
     cycle = cycle_id(settings.strategy, settings.mode, inputs.session)
     with ledger.write() as connection:
         if connection.execute(select(decisions.c.symbol).where(decisions.c.cycle_id == cycle)).first():

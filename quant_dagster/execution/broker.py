@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from quant_dagster.accounting.books import Fill
 from quant_dagster.execution.orders import Order
@@ -75,6 +75,7 @@ class Broker(Protocol):
         ...
 
 
+@runtime_checkable
 class SimulatedVenue(Protocol):
     """A broker whose market moves when it is shown real bars."""
 

@@ -15,10 +15,9 @@ from sqlalchemy import Connection
 from quant_dagster.accounting import books
 from quant_dagster.accounting.books import Fill
 from quant_dagster.execution import order_log
-from quant_dagster.execution.broker import Broker, OrderReport, ReportedStatus, SessionBar
+from quant_dagster.execution.broker import Broker, OrderReport, ReportedStatus, SessionBar, SimulatedVenue
 from quant_dagster.execution.lease import broker_lease
 from quant_dagster.execution.orders import Order, OrderEvent, OrderEventKind, OrderStatus
-from quant_dagster.execution.paper import PaperBroker
 from quant_dagster.risk.control import ControlMode, read_mode
 from quant_dagster.storage.ledger import Ledger
 
@@ -62,7 +61,7 @@ class ExecutionDesk:
         """
         with broker_lease(self.ledger, self.broker.name, self.lease_seconds, wait=self.lease_seconds):
             sent = self._send(session, before_session=True)
-            if isinstance(self.broker, PaperBroker):
+            if isinstance(self.broker, SimulatedVenue):
                 self.broker.trade_session(session, bars)
             collected = self._collect(session)
             with self.ledger.read() as connection:

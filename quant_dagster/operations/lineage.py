@@ -12,7 +12,6 @@ from quant_dagster.errors import LedgerError
 from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.ledger import Ledger
 from quant_dagster.storage.ledger_tables import cycles, decisions, fills, order_events, orders, postings, risk_events
-from quant_dagster.storage.types import canonical_json
 
 
 def fill_lineage(ledger: Ledger, lake: Lake, execution_id: str) -> dict[str, Any]:
@@ -104,8 +103,3 @@ def _row(connection: Connection, table: Table, where: Any) -> dict[str, Any]:
     if len(found) != 1:
         raise LedgerError(f"expected one row in {table.name}, found {len(found)}: run 'quant verify ledger'")
     return found[0]
-
-
-def as_json(lineage: dict[str, Any]) -> str:
-    """The lineage as canonical JSON."""
-    return canonical_json(lineage)

@@ -56,9 +56,9 @@ def test_only_the_execution_desk_submits_to_a_broker() -> None:
     assert others <= {"desk", "cycle", "pool", "executor"}, found
 
 
-def test_only_the_desk_and_the_context_know_the_paper_broker() -> None:
+def test_only_the_context_knows_the_paper_broker() -> None:
     knowing = {name for name, tree in modules() if any(i.endswith(".PaperBroker") for i in imported(tree))}
-    assert knowing == {"quant_dagster/execution/desk.py", "quant_dagster/cycle/context.py"}
+    assert knowing == {"quant_dagster/cycle/context.py"}
     assert "quant_dagster.execution.paper" not in {i for _, tree in modules() for i in imported(tree)}
 
 

@@ -22,7 +22,7 @@ from quant_dagster.accounting import books
 from quant_dagster.accounting.snapshots import Mark, value_account
 from quant_dagster.cycle.approval import Approval, approve
 from quant_dagster.cycle.wishes import ApprovalInputs, SymbolState
-from quant_dagster.errors import OrderError
+from quant_dagster.errors import AuditError, OrderError
 from quant_dagster.execution.desk import ExecutionDesk
 from quant_dagster.execution.paper import PaperBroker
 from quant_dagster.market_data.panel import Panel
@@ -435,3 +435,13 @@ def test_a_position_outside_the_decided_symbols_is_left_alone_in_normal_mode(des
     desk.hold(50)
     desk.decide(inputs(state("AAPL"), held_facts={"IBM": facts("IBM")}))
     assert {order["symbol"] for order in desk.orders()} == {"AAPL"}
+
+
+def test_a_broken_audit_chain_means_no_new_orders(desk: Desk) -> None:
+    with desk.ledger.write() as connection:
+        connection.exec_driver_sql("UPDATE audit_log SET actor = 'nobody' WHERE sequence = 1")
+    with pytest.raises(AuditError, match="audit row 1"):
+        desk.decide(inputs(state()))
+    with desk.ledger.read() as connection:
+        assert connection.execute(select(func.count()).select_from(decisions)).scalar() == 0
+        assert connection.execute(select(func.count()).select_from(orders)).scalar() == 0

@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 
 from quant_dagster.errors import LedgerError
-from quant_dagster.operations.lineage import as_json, fill_lineage
+from quant_dagster.operations.lineage import fill_lineage
 from quant_dagster.settings import load_settings
 from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.ledger import Ledger
+from quant_dagster.storage.types import canonical_json
 from tests.support.replays import SHORT_HISTORY, open_ledger
 
 
@@ -51,7 +52,7 @@ def test_every_fill_leads_to_its_vendor_rows_forecasts_and_settings(
 
 def test_the_beginning_of_an_id_is_enough(traded: tuple[Ledger, Lake, list[str]]) -> None:
     ledger, lake, ids = traded
-    assert as_json(fill_lineage(ledger, lake, ids[0][:10])) == as_json(fill_lineage(ledger, lake, ids[0]))
+    assert canonical_json(fill_lineage(ledger, lake, ids[0][:10])) == canonical_json(fill_lineage(ledger, lake, ids[0]))
 
 
 @pytest.mark.parametrize("execution_id", ["nothing", "%", "_"])
