@@ -14,12 +14,14 @@ from assets.models import build_model_assets
 from assets.partitions import session_partitions
 from assets.quality import build_contract_checks, build_quality_assets, build_quality_checks
 from assets.trading import build_trading_assets, build_trading_checks
+from assets.vendors import build_vendor_assets, build_vendor_checks
 from quant_dagster.settings import Settings, load_settings
 from resources.desk import DeskResource
 from sensors.alerts import failed_check_sensor, run_failure_alert_sensor
 from sensors.execution import execution_sensor
+from sensors.failover import failover_sensor
 from sensors.marts import marts_sensor
-from sensors.schedules import daily_cycle_schedule
+from sensors.schedules import daily_cycle_schedule, lake_maintenance_schedule
 
 
 def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | None = None) -> dg.Definitions:
@@ -44,17 +46,19 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         *build_quality_assets(partitions),
         *build_model_assets(partitions),
         *trading,
+        *build_vendor_assets(partitions),
     ]
     marts = build_mart_assets()
     checks = [
         *build_contract_checks(partitions),
         *build_quality_checks(partitions),
         *build_trading_checks(partitions),
+        *build_vendor_checks(partitions),
     ]
     # One process for the whole graph: a process per step would spend a minute on imports.
     daily_cycle = dg.define_asset_job(
         "daily_cycle",
-        selection=dg.AssetSelection.assets(*(a for a in assets if a.key != dg.AssetKey("price_history"))),
+        selection=dg.AssetSelection.assets(*(a for a in assets if a.partitions_def is not None)),
         partitions_def=partitions,
         executor_def=dg.in_process_executor,
         description="One session, from raw prices to positions.",
@@ -72,6 +76,19 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         executor_def=dg.in_process_executor,
         description="Load everything before the first daily partition, once.",
     )
+    reload_job = dg.define_asset_job(
+        "reload_sessions",
+        selection=dg.AssetSelection.assets("raw_prices", "bars", "quality_scores"),
+        partitions_def=partitions,
+        executor_def=dg.in_process_executor,
+        description="Load sessions again, after a change of vendor.",
+    )
+    maintenance_job = dg.define_asset_job(
+        "maintain_lake",
+        selection=dg.AssetSelection.assets("lake_maintenance"),
+        executor_def=dg.in_process_executor,
+        description="Compact the lake's tables and delete files that are past retention.",
+    )
     marts_job = dg.define_asset_job(
         "refresh_marts",
         selection=dg.AssetSelection.assets(*marts),
@@ -81,10 +98,14 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
     return dg.Definitions(
         assets=[*assets, *marts],
         asset_checks=checks,
-        jobs=[daily_cycle, fills_job, history_job, marts_job],
-        schedules=[daily_cycle_schedule(daily_cycle, orchestration.minutes_after_close)],
+        jobs=[daily_cycle, fills_job, history_job, reload_job, maintenance_job, marts_job],
+        schedules=[
+            daily_cycle_schedule(daily_cycle, orchestration.minutes_after_close),
+            lake_maintenance_schedule(maintenance_job),
+        ],
         sensors=[
             execution_sensor(fills_job),
+            failover_sensor(reload_job),
             marts_sensor(marts_job),
             failed_check_sensor(),
             run_failure_alert_sensor(),

@@ -26,6 +26,70 @@ class MalformedDataError(QuantError):
     """A vendor's answer cannot be read as what it claims to be; nothing of it was stored."""
 
 
+class VendorError(QuantError):
+    """A vendor, or the way to it, failed: nothing is known about the data that was asked for.
+
+    Never the same as "there is none": that is a `DataUnavailableError`, and it is only raised where the vendor said so.
+    """
+
+    def __init__(self, vendor: str, detail: str) -> None:
+        self.vendor, self.detail = vendor, detail
+        super().__init__(f"vendor '{vendor}': {detail}")
+
+
+class RateLimitedError(VendorError):
+    """The vendor refuses for now (HTTP 429 or its own wording).
+
+    Attributes
+    ----------
+    retry_after
+        Seconds to wait, where the vendor says so.
+    """
+
+    def __init__(self, vendor: str, detail: str, retry_after: float | None = None) -> None:
+        self.retry_after = retry_after
+        wait = "" if retry_after is None else f"; try again in {retry_after:g} s"
+        super().__init__(vendor, f"rate limited: {detail}{wait}")
+
+
+class UnauthorisedError(VendorError):
+    """The vendor refuses the account or the key; trying again does not help."""
+
+
+class UnreachableError(VendorError):
+    """No answer, or a server error: connection refused, time-out, HTTP 5xx."""
+
+
+class MalformedAnswerError(VendorError, MalformedDataError):
+    """The vendor answered, but not in its documented format: truncated, wrong types, fields missing."""
+
+
+class CircuitOpenError(VendorError):
+    """The circuit breaker is open: the vendor was not asked. Names the time of the next try."""
+
+
+class BudgetExhaustedError(VendorError):
+    """The requests allowed in this window are used up: the vendor was not asked.
+
+    Attributes
+    ----------
+    retry_after
+        Seconds until the window ends.
+    """
+
+    def __init__(self, vendor: str, detail: str, retry_after: float) -> None:
+        self.retry_after = retry_after
+        super().__init__(vendor, f"{detail}; the next window starts in {retry_after:g} s")
+
+
+class BulkheadFullError(VendorError):
+    """Too many requests to the vendor are under way in this process, and none ended in time."""
+
+
+class UnknownSymbolError(DataUnavailableError):
+    """The vendor says that it does not know the symbol."""
+
+
 class ContractError(QuantError):
     """Rows broke a table's contract; lists the failed checks with examples."""
 

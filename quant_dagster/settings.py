@@ -63,18 +63,112 @@ class SectorFileSettings(_Section):
     sector_column: str = Field("GICS Sector", description="Its column of sectors.")
 
 
+class LiveVendorSettings(_Section):
+    """A vendor on the network. Limits are the vendor's documented ones for a free account."""
+
+    api_key: SecretStr | None = Field(None, description="Key or token, where the vendor wants one.")
+    base_url: str | None = Field(None, description="Address, where it is not the vendor's public one.")
+    timeout_seconds: float = Field(20.0, gt=0, description="Longest wait for an answer.")
+    requests_per_minute: int | None = Field(None, ge=1, description="Request budget a minute; empty: no limit.")
+    requests_per_day: int | None = Field(None, ge=1, description="Request budget a day (UTC); empty: no limit.")
+    concurrency: int = Field(2, ge=1, description="Requests under way at once in a process (bulkhead).")
+
+
+class YfinanceSettings(LiveVendorSettings):
+    requests_per_minute: int | None = Field(100, ge=1, description="Request budget a minute; empty: no limit.")
+
+
+class AlphaVantageSettings(LiveVendorSettings):
+    requests_per_minute: int | None = Field(5, ge=1, description="Request budget a minute; empty: no limit.")
+    requests_per_day: int | None = Field(25, ge=1, description="Request budget a day (UTC); empty: no limit.")
+    concurrency: int = Field(1, ge=1, description="Requests under way at once in a process (bulkhead).")
+
+
+class FinnhubSettings(LiveVendorSettings):
+    requests_per_minute: int | None = Field(60, ge=1, description="Request budget a minute; empty: no limit.")
+
+
+class BinanceSettings(LiveVendorSettings):
+    requests_per_minute: int | None = Field(600, ge=1, description="Request budget a minute; empty: no limit.")
+
+
+class KrakenSettings(LiveVendorSettings):
+    requests_per_minute: int | None = Field(60, ge=1, description="Request budget a minute; empty: no limit.")
+
+
+class CoinbaseSettings(LiveVendorSettings):
+    requests_per_minute: int | None = Field(300, ge=1, description="Request budget a minute; empty: no limit.")
+
+
+class LiveVendorsSettings(_Section):
+    yfinance: YfinanceSettings = Field(default_factory=YfinanceSettings, description="Yahoo Finance.")
+    alpha_vantage: AlphaVantageSettings = Field(default_factory=AlphaVantageSettings, description="Alpha Vantage.")
+    finnhub: FinnhubSettings = Field(default_factory=FinnhubSettings, description="Finnhub.")
+    binance: BinanceSettings = Field(default_factory=BinanceSettings, description="Binance, by ccxt.")
+    kraken: KrakenSettings = Field(default_factory=KrakenSettings, description="Kraken, by ccxt.")
+    coinbase: CoinbaseSettings = Field(default_factory=CoinbaseSettings, description="Coinbase, by ccxt.")
+
+
+class FailoverSettings(_Section):
+    minimum_health: float = Field(0.5, ge=0, le=1, description="Health score below which a vendor is left.")
+    observations: int = Field(20, ge=3, description="Newest requests the health score is taken from.")
+    slow_seconds: float = Field(5.0, gt=0, description="Median latency at which the latency part of health is 0.5.")
+    quiet_minutes: float = Field(60.0, ge=0, description="How long the better vendor must be well before going back.")
+    overlap_sessions: int = Field(
+        10, ge=1, le=60, description="Earlier sessions a standing-in vendor is asked for as well, to compare levels."
+    )
+    sessions: int = Field(5, ge=1, le=60, description="Newest sessions the failover sensor looks after.")
+
+
+class MembershipFileSettings(_Section):
+    path: Path | None = Field(None, description="CSV of who was in the universe when; empty: always everybody.")
+    symbol_column: str = Field("ticker", description="Its column of symbols.")
+    start_column: str = Field("start_date", description="Its column of first days, YYYY-MM-DD.")
+    end_column: str = Field("end_date", description="Its column of the day a symbol left; empty: still in.")
+
+
 class MarketDataSettings(_Section):
     vendors: list[str] = Field(
         default_factory=list,
-        description="Vendors in priority order; empty takes the universe's own list. Known: embedded, embedded_bokeh, "
-        "embedded_arch, files.",
+        description="Vendors in priority order; empty takes 'priority', then the universe's own list. Known: embedded, "
+        "embedded_bokeh, embedded_arch, files, the names of 'sources', yfinance, alpha_vantage, finnhub, binance, "
+        "kraken, coinbase.",
+    )
+    priority: dict[str, list[str]] = Field(
+        default_factory=dict, description="Vendors in priority order per asset class (equity, crypto)."
+    )
+    compare_vendors: bool = Field(
+        False, description="Ask every live vendor for every session, so that they can be reconciled (more requests)."
     )
     files: FilesVendorSettings = Field(default_factory=FilesVendorSettings, description="Where vendor 'files' reads.")
+    sources: dict[str, FilesVendorSettings] = Field(
+        default_factory=dict, description="Further file vendors by name, each with its own path and columns."
+    )
+    live: LiveVendorsSettings = Field(default_factory=LiveVendorsSettings, description="Vendors on the network.")
+    failover: FailoverSettings = Field(default_factory=FailoverSettings, description="Changing vendors.")
     sectors: SectorFileSettings = Field(
         default_factory=SectorFileSettings,
         description="Sectors by symbol. Symbols of unknown sector count as one sector against risk.max_sector_weight.",
     )
+    membership: MembershipFileSettings = Field(
+        default_factory=MembershipFileSettings, description="Members of the universe by date: only those are traded."
+    )
+    instruments: Path | None = Field(
+        None, description="CSV of instruments by date (tick, lot, multiplier, ...), beside what the universe says."
+    )
     history_start: date = Field(date(1990, 1, 1), description="First session a backfill asks vendors for.")
+
+
+class ResilienceSettings(_Section):
+    attempts: int = Field(4, ge=1, description="Tries of one request before it counts as failed.")
+    first_wait_seconds: float = Field(0.5, ge=0, description="Wait before the second try; doubles, with jitter.")
+    longest_wait_seconds: float = Field(
+        30.0, ge=0, description="Longest wait between tries; a vendor that asks for more is given up on for now."
+    )
+    failures_to_open: int = Field(5, ge=1, description="Failed requests in a row that open the circuit breaker.")
+    open_seconds: float = Field(60.0, gt=0, description="How long it stays open before one probe is let through.")
+    successes_to_close: int = Field(2, ge=1, description="Successful probes in a row that close it again.")
+    bulkhead_wait_seconds: float = Field(60.0, ge=0, description="Longest wait for a free place in the bulkhead.")
 
 
 class QualitySettings(_Section):
@@ -159,6 +253,13 @@ class StorageSettings(_Section):
         None,
         description="SQLAlchemy URL of the ledger; empty is SQLite under QUANT_HOME. PostgreSQL: postgresql+psycopg2://…",
     )
+    market_url: str | None = Field(
+        None,
+        description="SQLAlchemy URL of a PostgreSQL market store kept up to date from the lake; empty: there is none.",
+    )
+    market_retention_months: int | None = Field(
+        None, ge=1, description="Months of intraday rows kept in the PostgreSQL market store; empty: all."
+    )
     retention_hours: int = Field(24 * 365, ge=0, description="Age at which vacuum may delete unreferenced lake files.")
 
 
@@ -190,6 +291,9 @@ class Settings(BaseSettings):
     mode: Literal["paper"] = Field("paper", description="Trading mode.")
     universe: str = Field("us20", description="Name of a file in config/universes.")
     market_data: MarketDataSettings = Field(default_factory=MarketDataSettings, description="Vendors and history.")
+    resilience: ResilienceSettings = Field(
+        default_factory=ResilienceSettings, description="Retries, circuit breakers and bulkheads of live services."
+    )
     quality: QualitySettings = Field(default_factory=QualitySettings, description="When data is good enough to trade.")
     forecasting: ForecastingSettings = Field(default_factory=ForecastingSettings, description="Models.")
     signals: SignalSettings = Field(default_factory=SignalSettings, description="Alphas and their router.")
@@ -219,8 +323,11 @@ class Settings(BaseSettings):
 
     def decision_hash(self) -> str:
         """Hash of every setting that can change a decision; recorded with each cycle."""
-        content = self.model_dump(mode="json", exclude={"home", "notifications", "storage", "orchestration"})
+        content = self.model_dump(
+            mode="json", exclude={"home", "notifications", "storage", "orchestration", "resilience"}
+        )
         content["forecasting"].pop("workers")
+        content["market_data"].pop("live")
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""The daily cycle's schedule, by the exchange calendar."""
+"""Schedules: the daily cycle by the exchange calendar, and the lake's upkeep at the weekend."""
 
 from typing import Any
 
@@ -30,3 +30,14 @@ def daily_cycle_schedule(job: Any, minutes_after_close: int, exchange: str = "XN
         return dg.RunRequest(run_key=f"daily_cycle:{day}", partition_key=day.isoformat())
 
     return schedule
+
+
+def lake_maintenance_schedule(job: Any) -> dg.ScheduleDefinition:
+    """Compaction and retention, when no exchange trades."""
+    return dg.ScheduleDefinition(
+        job=job,
+        name="lake_maintenance_schedule",
+        cron_schedule="0 6 * * 6",
+        execution_timezone=TIME_ZONE,
+        description="The lake's upkeep, every Saturday morning.",
+    )

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import date
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Select, Table, func, select
 
-from quant_dagster.cli.options import Json, Limit, SessionOption, Symbols, open_context, parse_day, parse_symbols
+from quant_dagster.cli.options import (
+    AsKnownOn,
+    Json,
+    Limit,
+    SessionOption,
+    Symbols,
+    open_context,
+    parse_day,
+    parse_symbols,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -16,28 +27,35 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def status(json: Json = False) -> None:
+def status(as_known_on: AsKnownOn = None, json: Json = False) -> None:
     """Where the desk stands: newest session, equity, control mode, open orders, data."""
     from quant_dagster.cli.output import print_facts
+    from quant_dagster.execution import order_log
     from quant_dagster.risk.control import current
     from quant_dagster.storage import ledger_tables as t
 
     context = _ready()
+    known_on = parse_day(as_known_on, "--as-known-on")
+    upto = known_on or date.max
     with context.ledger.read() as connection:
         mode = current(connection)
-        last = connection.execute(select(t.cycles).order_by(t.cycles.c.session.desc()).limit(1)).mappings().first()
-        snapshot = (
-            connection.execute(select(t.account_snapshots).order_by(t.account_snapshots.c.session.desc()).limit(1))
-            .mappings()
-            .first()
-        )
-        by_status = dict(connection.execute(select(t.orders.c.status, func.count()).group_by(t.orders.c.status)).all())
+
+        def newest(table: Table) -> Any:
+            query = select(table).where(table.c.session <= upto).order_by(table.c.session.desc()).limit(1)
+            return connection.execute(query).mappings().first()
+
+        last, snapshot = newest(t.cycles), newest(t.account_snapshots)
+        orders = order_log.as_known_on(connection, upto)
         counts = {
-            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            table.name: connection.execute(
+                select(func.count()).select_from(table).where(table.c.session <= upto)
+            ).scalar_one()
             for table in (t.cycles, t.decisions, t.orders, t.fills)
         }
-    bars = context.lake.read("bars", columns=["session", "symbol"], ordered=False)
+    by_status = dict(Counter(order.status.value for order in orders if order.status is not None))
+    bars = context.lake.read("bars", columns=["session", "symbol"], known_on=known_on, ordered=False)
     facts: dict[str, Any] = {
+        "as_known_on": known_on,
         "home": str(context.home),
         "strategy": context.settings.strategy,
         "mode": context.settings.mode,
@@ -62,6 +80,7 @@ def decisions(
     session: SessionOption = None,
     symbols: Symbols = None,
     action: Annotated[str | None, typer.Option("--action", help="BUY, SELL, HOLD or REJECT.")] = None,
+    as_known_on: AsKnownOn = None,
     limit: Limit = 40,
     json: Json = False,
 ) -> None:
@@ -77,47 +96,86 @@ def decisions(
         query = query.where(table.c.action == action.upper())
     columns = ["session", "symbol", "action", "current_quantity", "target_quantity", "decision_price", "confidence",
                "risk", "expected_return", "quality_score", "reasons"]  # fmt: skip
-    _list(query, table, columns, "Decisions", session, symbols, limit, json)
+    _list(query, table, columns, "Decisions", session, symbols, limit, json, as_known_on)
 
 
-def orders(session: SessionOption = None, symbols: Symbols = None, limit: Limit = 40, json: Json = False) -> None:
-    """Orders and where they stand."""
+def orders(
+    session: SessionOption = None,
+    symbols: Symbols = None,
+    as_known_on: AsKnownOn = None,
+    limit: Limit = 40,
+    json: Json = False,
+) -> None:
+    """Orders and where they stand (or stood, from their events)."""
+    from quant_dagster.cli.output import print_rows
+    from quant_dagster.execution import order_log
     from quant_dagster.storage.ledger_tables import orders as table
 
     columns = ["session", "symbol", "side", "quantity", "status", "filled_quantity", "average_fill_price",
                "decision_price", "client_order_id"]  # fmt: skip
-    _list(select(table), table, columns, "Orders", session, symbols, limit, json)
+    known_on = parse_day(as_known_on, "--as-known-on")
+    if known_on is None:
+        _list(select(table), table, columns, "Orders", session, symbols, limit, json)
+        return
+    day, names = parse_day(session, "--session"), parse_symbols(symbols)
+    with _ready().ledger.read() as connection:
+        found = [
+            order
+            for order in order_log.as_known_on(connection, known_on)
+            if day in (None, order.session) and (names is None or order.symbol in names)
+        ]
+    rows = [
+        {name: getattr(order, name) for name in columns} | {"status": order.status, "side": order.side.value}
+        for order in found
+    ]
+    print_rows(rows[-limit:], columns, title=f"Orders as known on {known_on}", as_json=json)
 
 
-def fills(session: SessionOption = None, symbols: Symbols = None, limit: Limit = 40, json: Json = False) -> None:
+def fills(
+    session: SessionOption = None,
+    symbols: Symbols = None,
+    as_known_on: AsKnownOn = None,
+    limit: Limit = 40,
+    json: Json = False,
+) -> None:
     """Executions, with what was paid against the price decided on."""
     from quant_dagster.storage.ledger_tables import fills as table
 
     columns = ["session", "symbol", "side", "quantity", "price", "decision_price", "reference_price", "commission",
                "execution_id"]  # fmt: skip
-    _list(select(table), table, columns, "Fills", session, symbols, limit, json)
+    _list(select(table), table, columns, "Fills", session, symbols, limit, json, as_known_on)
 
 
-def positions(session: SessionOption = None, symbols: Symbols = None, limit: Limit = 600, json: Json = False) -> None:
+def positions(
+    session: SessionOption = None,
+    symbols: Symbols = None,
+    as_known_on: AsKnownOn = None,
+    limit: Limit = 600,
+    json: Json = False,
+) -> None:
     """Positions at a session's close; by default the newest."""
     from quant_dagster.storage.ledger_tables import positions as table
 
     query = select(table)
     if session is None:
-        query = query.where(table.c.session == select(func.max(table.c.session)).scalar_subquery())
+        upto = parse_day(as_known_on, "--as-known-on") or date.max
+        newest = select(func.max(table.c.session)).where(table.c.session <= upto)
+        query = query.where(table.c.session == newest.scalar_subquery())
     columns = ["session", "symbol", "quantity", "cost", "price", "market_value", "unrealised_pnl", "realised_pnl",
                "commission"]  # fmt: skip
-    _list(query, table, columns, "Positions", session, symbols, limit, json)
+    _list(query, table, columns, "Positions", session, symbols, limit, json, as_known_on)
 
 
-def pnl(limit: Limit = 60, json: Json = False) -> None:
+def pnl(as_known_on: AsKnownOn = None, limit: Limit = 60, json: Json = False) -> None:
     """Equity and profit or loss per session."""
     from quant_dagster.cli.output import print_rows
     from quant_dagster.storage.ledger_tables import account_snapshots as table
 
     context = _ready()
+    upto = parse_day(as_known_on, "--as-known-on") or date.max
+    query = select(table).where(table.c.session <= upto).order_by(table.c.session)
     with context.ledger.read() as connection:
-        rows = [dict(row) for row in connection.execute(select(table).order_by(table.c.session)).mappings()]
+        rows = [dict(row) for row in connection.execute(query).mappings()]
     previous = None
     for row in rows:
         row["pnl"] = None if previous is None else row["equity"] - previous
@@ -130,6 +188,7 @@ def pnl(limit: Limit = 60, json: Json = False) -> None:
 
 def lineage(
     fill_id: Annotated[str, typer.Argument(help="Execution id of a fill, or its beginning; see 'quant fills'.")],
+    as_known_on: AsKnownOn = None,
     json: Json = False,
 ) -> None:
     """Everything that led to a fill: order, risk, decision, signals, forecasts, settings, vendor rows."""
@@ -137,7 +196,7 @@ def lineage(
     from quant_dagster.operations.lineage import fill_lineage
 
     context = _ready()
-    found = fill_lineage(context.ledger, context.lake, fill_id)
+    found = fill_lineage(context.ledger, context.lake, fill_id, parse_day(as_known_on, "--as-known-on"))
     if json:
         print_json(found)
         return
@@ -217,10 +276,15 @@ def _list(
     symbols: str | None,
     limit: int,
     as_json: bool,
+    as_known_on: str | None = None,
 ) -> None:
-    """The newest rows of a ledger table, oldest first."""
+    """The newest rows of a ledger table, oldest first; what belongs to later sessions was not known."""
     from quant_dagster.cli.output import print_rows
 
+    known_on = parse_day(as_known_on, "--as-known-on")
+    if known_on is not None:
+        query = query.where(table.c.session <= known_on)
+        title = f"{title} as known on {known_on}"
     day, names = parse_day(session, "--session"), parse_symbols(symbols)
     if day is not None:
         query = query.where(table.c.session == day)

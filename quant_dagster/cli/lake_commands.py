@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -31,12 +32,33 @@ def history(
     json: Json = False,
 ) -> None:
     """The versions of a table, newest first."""
-    from dataclasses import asdict
-
     from quant_dagster.cli.output import print_rows
 
     rows = [asdict(version) for version in open_context().lake.history(table, limit)]
     print_rows(rows, list(rows[0]) if rows else [], title=f"Versions of {table}", as_json=json)
+
+
+@app.command()
+def changes(
+    table: Annotated[str, typer.Argument(help="A table; see 'quant lake tables'.")],
+    since: Annotated[int, typer.Option("--since", metavar="VERSION", min=0, help="The version you have seen.")],
+    until: Annotated[int | None, typer.Option("--until", metavar="VERSION", help="Default: the newest.")] = None,
+    limit: Limit = 40,
+    json: Json = False,
+) -> None:
+    """What changed in a table since a version: rows inserted, updated and deleted, counts first."""
+    from quant_dagster.cli.output import print_json, print_rows
+
+    lake = open_context().lake
+    found = lake.changes(table, since, until)
+    counts = found.group_by("change", "changed_columns").len("rows").sort("change", "changed_columns").to_dicts()
+    if json:
+        version = until if until is not None else lake.version(table)
+        print_json({"table": table, "since": since, "until": version, "counts": counts, "rows": found.to_dicts()})
+        return
+    title = f"Changes of {table} since version {since}"
+    print_rows(counts, ["change", "changed_columns", "rows"], title=title, as_json=False)
+    print_rows(found.tail(limit).to_dicts(), found.columns, title="Rows", as_json=False)
 
 
 @app.command()
@@ -48,9 +70,6 @@ def maintain(
     from quant_dagster.cli.output import print_rows
 
     context = open_context()
-    rows = []
-    for name in context.lake.tables():
-        compacted = 0 if dry_run else context.lake.compact(name)
-        deleted = context.lake.vacuum(name, context.settings.storage.retention_hours, dry_run=dry_run)
-        rows.append({"table": name, "files_compacted": compacted, "files_deleted": len(deleted), "dry_run": dry_run})
-    print_rows(rows, ["table", "files_compacted", "files_deleted", "dry_run"], title="Lake maintained", as_json=json)
+    rows = [asdict(done) for done in context.lake.maintain(context.settings.storage.retention_hours, dry_run=dry_run)]
+    columns = ["table", "files_compacted", "files_deleted", "dry_run"]
+    print_rows(rows, columns, title="Lake maintained", as_json=json)

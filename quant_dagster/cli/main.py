@@ -17,12 +17,14 @@ from quant_dagster.errors import (
     OrderError,
     QuantError,
     RiskError,
+    VendorError,
 )
 
 _EXIT_CODES: tuple[tuple[type[QuantError], int], ...] = (
     (ConfigurationError, 2),
     (DataUnavailableError, 3),
     (MalformedDataError, 3),
+    (VendorError, 3),
     (RiskError, 4),
     (OrderError, 4),
     (ControlError, 4),
@@ -57,11 +59,22 @@ def build() -> typer.Typer:
     """The whole command tree; made once."""
     if app.registered_commands:
         return app
-    from quant_dagster.cli import inspect_commands, lake_commands, ledger_commands, trading_commands, verify_commands
+    from quant_dagster.cli import (
+        data_commands,
+        inspect_commands,
+        lake_commands,
+        ledger_commands,
+        operations_commands,
+        trading_commands,
+        vendor_commands,
+        verify_commands,
+    )
 
-    for module in (trading_commands, inspect_commands):
+    for module in (trading_commands, inspect_commands, operations_commands):
         module.register(app)
     app.add_typer(verify_commands.app, name="verify")
+    app.add_typer(data_commands.app, name="data")
+    app.add_typer(vendor_commands.app, name="vendors")
     app.add_typer(lake_commands.app, name="lake")
     app.add_typer(ledger_commands.ledger_app, name="ledger")
     app.add_typer(ledger_commands.control_app, name="control")

@@ -20,6 +20,14 @@ VendorPath = Annotated[Path | None, typer.Option("--path", help="File or folder 
 UniverseOption = Annotated[str | None, typer.Option("--universe", help="A file of config/universes.")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads used to fit models.")]
 Mode = Annotated[str | None, typer.Option("--mode", help="Trading mode: paper.")]
+AsKnownOn = Annotated[
+    str | None,
+    typer.Option("--as-known-on", metavar="YYYY-MM-DD", help="Answer with what was known at the end of that day."),
+]
+Sources = Annotated[
+    list[str] | None,
+    typer.Option("--source", metavar="NAME=PATH", help="A vendor of files with a name of its own; may be repeated."),
+]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Newest rows shown.")]
 
 
@@ -50,6 +58,7 @@ def overrides(
     universe: str | None = None,
     workers: int | None = None,
     mode: str | None = None,
+    sources: list[str] | None = None,
 ) -> dict[str, Any]:
     """Settings that options override. Vendor 'files' brings a universe of every symbol it offers."""
     result: dict[str, Any] = {}
@@ -57,6 +66,12 @@ def overrides(
         result["market_data"] = {"vendors": [vendor]}
         if vendor == "files" and universe is None:
             universe = "all_files"
+    if sources:
+        named = dict(_source(text) for text in sources)
+        market = result.setdefault("market_data", {})
+        market["sources"] = {name: {"path": place} for name, place in named.items()}
+        market["vendors"] = list(named) if vendor is None else [vendor]
+        universe = universe or "all_files"
     if path is not None:
         result.setdefault("market_data", {})["files"] = {"path": path}
     if universe is not None:
@@ -66,6 +81,13 @@ def overrides(
     if mode is not None:
         result["mode"] = mode
     return result
+
+
+def _source(text: str) -> tuple[str, Path]:
+    name, separator, place = text.partition("=")
+    if not separator or not name or not place:
+        raise ConfigurationError(f"--source '{text}' is not NAME=PATH; write it as yahoo=prices/yahoo.parquet")
+    return name, Path(place)
 
 
 def open_context(symbols: str | None = None, progress: Any = None, **options: Any) -> Any:

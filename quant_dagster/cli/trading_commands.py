@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quant_dagster.cli.options import (
+    AsKnownOn,
     EndOption,
     Json,
     Mode,
     SessionOption,
+    Sources,
     StartOption,
     Symbols,
     UniverseOption,
@@ -44,16 +46,23 @@ def backfill(
     symbols: Symbols = None,
     start: StartOption = None,
     end: EndOption = None,
+    source: Sources = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask live vendors for the whole range again, to see what they restated.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Load history from the vendors, build bars and score their quality. Repeating it loads only what changed."""
-    from quant_dagster.cli.output import print_facts, progress_bar
+    """Load history from the vendors, build bars, score their quality, compare vendors. Safe to interrupt.
+
+    Repeating it loads only what is new or was restated.
+    """
+    from quant_dagster.cli.output import errors, print_facts, progress_bar
     from quant_dagster.cycle.history import backfill as load
 
     with progress_bar(quiet=json) as progress:
-        context = open_context(symbols, progress, vendor=vendor, path=path, universe=universe)
+        context = open_context(symbols, progress, vendor=vendor, path=path, universe=universe, sources=source)
         first = parse_day(start, "--start") or context.settings.market_data.history_start
-        done = load(context, first, parse_day(end, "--end"))
+        done = load(context, first, parse_day(end, "--end"), refresh=refresh)
     loaded = [asdict(report) for report in done.loaded.reports]
     facts = {
         "symbols": len(context.symbols),
@@ -67,9 +76,21 @@ def backfill(
         "missing_symbols": sorted({symbol for r in loaded for symbol in r["missing_symbols"]}),
         "bars": done.bars.rows,
         "bars_changed": done.bars.inserted + done.bars.updated,
+        "stand_ins": done.bars.stand_ins,
+        "level_adjusted": done.bars.adjusted,
+        "level_refused": done.bars.refused_stand_ins,
         "scored": done.scored,
+        "vendor_failures": {vendor: len(said) for vendor, said in done.loaded.failures.items() if said},
+        "compared": done.reconciled.compared if done.reconciled else None,
+        "breaks": done.reconciled.breaks if done.reconciled else None,
+        "quarantined": list(done.reconciled.quarantined) if done.reconciled else [],
+        "restatement": asdict(done.restated) if done.restated else None,
     }
     print_facts(facts, title="Backfill", as_json=json)
+    if done.loaded.failures and not json:
+        for said in done.loaded.failures.values():
+            for message in list(dict.fromkeys(said.values()))[:3]:
+                errors.print(message, style="yellow", markup=False)
 
 
 def cycle(
@@ -80,6 +101,7 @@ def cycle(
     vendor: Vendor = None,
     path: VendorPath = None,
     universe: UniverseOption = None,
+    source: Sources = None,
     json: Json = False,
 ) -> None:
     """Run one session through every stage. A session is decided once: running it again changes nothing.
@@ -92,7 +114,7 @@ def cycle(
 
     with progress_bar(quiet=json) as progress:
         context = open_context(
-            symbols, progress, workers=workers, mode=mode, vendor=vendor, path=path, universe=universe
+            symbols, progress, workers=workers, mode=mode, vendor=vendor, path=path, universe=universe, sources=source
         )
         day = parse_day(session, "--session") or newest_session(context, context.now())
         done = run_cycle(context, day)
@@ -115,6 +137,7 @@ def replay(
     vendor: Vendor = None,
     path: VendorPath = None,
     universe: UniverseOption = None,
+    source: Sources = None,
     html: Annotated[bool, typer.Option("--report/--no-report", help="Write the HTML report.")] = True,
     json: Json = False,
 ) -> None:
@@ -123,7 +146,9 @@ def replay(
     from quant_dagster.cycle.run import replay as run
 
     with progress_bar(quiet=json) as progress:
-        context = open_context(symbols, progress, workers=workers, vendor=vendor, path=path, universe=universe)
+        context = open_context(
+            symbols, progress, workers=workers, vendor=vendor, path=path, universe=universe, sources=source
+        )
         reports = run(context, sessions, parse_day(end, "--end"))
         page = None
         if html:
@@ -149,6 +174,7 @@ def replay(
 def report(
     sessions: Annotated[int | None, typer.Option("--sessions", min=1, help="Newest sessions; default all.")] = None,
     universe: UniverseOption = None,
+    as_known_on: AsKnownOn = None,
     json: Json = False,
 ) -> None:
     """Write the HTML report of what the ledger holds."""
@@ -160,7 +186,9 @@ def report(
     context = open_context(universe=universe)
     context.ledger.require_current()
     with context.ledger.read() as connection:
-        days = list(connection.execute(select(cycles.c.session).order_by(cycles.c.session)).scalars())
+        upto = parse_day(as_known_on, "--as-known-on") or date.max
+        query = select(cycles.c.session).where(cycles.c.session <= upto).order_by(cycles.c.session)
+        days = list(connection.execute(query).scalars())
     page = _write_report(context, days[-sessions:] if sessions else days)
     print_facts({"report": str(page), "sessions": len(days)}, title="Report", as_json=json)
 
@@ -211,4 +239,5 @@ def _write_report(context: TradingContext, days: list[date]) -> Path:
         sessions=days,
         universe=context.universe,
         settings=context.settings,
+        survivorship=context.survivorship(min(days), max(days)) if days else None,
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quant_dagster.cli.options import Json, open_context, parse_symbols
+from quant_dagster.cli.options import AsKnownOn, Json, open_context, parse_day, parse_symbols
 
 app = typer.Typer(help="Check the store, the ledger and the audit chain; exit code 1 when something is wrong.")
 
@@ -16,13 +16,14 @@ app = typer.Typer(help="Check the store, the ledger and the audit chain; exit co
 def backfill(
     min_symbols: Annotated[int, typer.Option("--min-symbols", min=1, help="Symbols that must have enough.")] = 20,
     min_sessions: Annotated[int, typer.Option("--min-sessions", min=1, help="Sessions each must have.")] = 1260,
+    as_known_on: AsKnownOn = None,
     json: Json = False,
 ) -> None:
     """Are there enough symbols with enough sessions?"""
     from quant_dagster.cli.output import print_facts
     from quant_dagster.market_data.verification import verify_backfill
 
-    result = verify_backfill(open_context().lake, min_symbols, min_sessions)
+    result = verify_backfill(open_context().lake, min_symbols, min_sessions, parse_day(as_known_on, "--as-known-on"))
     facts = asdict(result)
     if not json:
         facts["short"] = f"{len(result.short)} symbols have fewer than {min_sessions} sessions"
@@ -33,6 +34,7 @@ def backfill(
 @app.command()
 def symbols(
     names: Annotated[str, typer.Argument(metavar="A,B", help="Symbols to check.")],
+    as_known_on: AsKnownOn = None,
     json: Json = False,
 ) -> None:
     """Is there a bar for every session of these symbols' lives?"""
@@ -40,7 +42,9 @@ def symbols(
     from quant_dagster.market_data.verification import verify_symbols
 
     context = open_context()
-    results = verify_symbols(context.lake, parse_symbols(names) or [], context.calendar)
+    results = verify_symbols(
+        context.lake, parse_symbols(names) or [], context.calendar, parse_day(as_known_on, "--as-known-on")
+    )
     rows = [asdict(result) | {"complete": result.complete} for result in results]
     columns = ["symbol", "sessions", "first", "last", "missing", "complete"]
     print_rows(rows, columns, title="Symbols", as_json=json)

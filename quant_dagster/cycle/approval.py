@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from quant_dagster.accounting import books
+from quant_dagster.accounting.books import Side
 from quant_dagster.accounting.snapshots import AccountSnapshot
 from quant_dagster.cycle.wishes import ApprovalInputs, concluded, finite, flattened, order_intent, wish_for
 from quant_dagster.errors import OrderError
@@ -114,7 +115,9 @@ def _decide_all(
         if wish.side is None:
             made.append(wish.decision)
             continue
-        verdict = gate.check(order_intent(settings, wish))
+        facts = gate.facts.get(wish.decision.symbol)
+        tick = facts.tick_size if facts is not None else Decimal("0.01")
+        verdict = gate.check(order_intent(settings, wish, tick))
         verdicts[wish.decision.decision_id] = verdict
         made.append(concluded(wish, verdict))
     return sorted(made, key=lambda decision: decision.symbol), verdicts
@@ -187,6 +190,7 @@ def _write(
     for decision in made:
         verdict = verdicts.get(decision.decision_id)
         if verdict is not None and verdict.outcome is not Outcome.REJECTED:
+            _require_instrument(inputs, verdict)
             order_log.create(
                 connection,
                 verdict,
@@ -194,6 +198,23 @@ def _write(
                 time_in_force=settings.execution.time_in_force,
                 at=now,
             )
+
+
+def _require_instrument(inputs: ApprovalInputs, verdict: RiskDecision) -> None:
+    """The last look before an order exists: its size is a multiple of the lot, its price lies on the tick grid."""
+    intent = verdict.intent
+    facts = inputs.held_facts.get(intent.symbol) or next(
+        (state.facts for state in inputs.states if state.symbol == intent.symbol), None
+    )
+    lot = Decimal(facts.lot_size if facts else 1)
+    # What is held in odd lots (after a split) may be sold whole.
+    closes = verdict.approved_quantity == intent.quantity and intent.side is Side.SELL
+    if verdict.approved_quantity % lot and not closes:
+        raise OrderError(
+            f"order for {intent.symbol}: {verdict.approved_quantity} is not a multiple of its lot of {lot}"
+        )
+    if facts is not None and intent.decision_price % facts.tick_size:
+        raise OrderError(f"order for {intent.symbol}: {intent.decision_price} is off its tick of {facts.tick_size}")
 
 
 def _decision_row(decision: Decision) -> dict[str, Any]:

@@ -8,22 +8,32 @@ from datetime import date
 from decimal import Decimal
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from quant_dagster.accounting import books
 from quant_dagster.errors import ConfigurationError, DataUnavailableError
 from quant_dagster.execution.desk import ExecutionDesk
 from quant_dagster.execution.paper import PaperBroker
+from quant_dagster.market_data import failover, instruments
 from quant_dagster.market_data.calendars import ExchangeCalendar, exchange_calendar
+from quant_dagster.market_data.failover import GUARD_PREFIX
+from quant_dagster.market_data.instruments import InstrumentMaster
+from quant_dagster.market_data.landing import Landing
+from quant_dagster.market_data.membership import Membership, Survivorship
 from quant_dagster.market_data.universe import Universe, load_universe
 from quant_dagster.market_data.vendors.protocol import Vendor
 from quant_dagster.market_data.vendors.registry import build_vendor
-from quant_dagster.settings import PROJECT_ROOT, Settings, load_settings
+from quant_dagster.settings import PROJECT_ROOT, LiveVendorsSettings, Settings, load_settings
 from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.ledger import Clock, Ledger, utc_now
 
 if TYPE_CHECKING:
     from quant_dagster.features.store import FeatureStore
+    from quant_dagster.market_data.sourcing import Sourcing
+    from quant_dagster.resilience.guard import ServiceGuard
+
+NETWORK = "network"
+"""The breaker that a person opens to stop every request to every vendor: each vendor's breaker depends on it."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -60,7 +70,10 @@ class TradingContext:
         self.home: Path = self.settings.home
         self.now = clock
         self.progress = progress
-        self.universe: Universe = load_universe(self.settings.universe)
+        universe = load_universe(self.settings.universe)
+        market = self.settings.market_data
+        names = market.vendors or market.priority.get(universe.asset_class) or universe.vendors
+        self.universe: Universe = universe.model_copy(update={"vendors": tuple(names)})
         self.lake = Lake(self.home / "lake")
         self.ledger = Ledger(self.settings.ledger_url, clock)
         self._symbols = tuple(symbols) if symbols else None
@@ -80,8 +93,92 @@ class TradingContext:
     @cached_property
     def vendors(self) -> tuple[Vendor, ...]:
         """Vendors in priority order: the setting's, else the universe's."""
-        names = self.settings.market_data.vendors or self.universe.vendors
-        return tuple(build_vendor(name, self._vendor_options(name)) for name in names)
+        return tuple(self._vendor(name) for name in self.universe.vendors)
+
+    @cached_property
+    def guards(self) -> Mapping[str, ServiceGuard]:
+        """What stands between the desk and each remote vendor, by the vendor's name."""
+        from quant_dagster.resilience.guard import ServiceGuard
+
+        self.ledger.upgrade()
+        live = self.settings.market_data.live
+        return {
+            vendor.name: ServiceGuard(
+                self.ledger,
+                GUARD_PREFIX + vendor.name,
+                self.settings.resilience,
+                getattr(live, vendor.name),
+                depends_on=(NETWORK,),
+            )
+            for vendor in self.vendors
+            if vendor.capabilities.remote
+        }
+
+    @cached_property
+    def sourcing(self) -> Sourcing:
+        """Loading prices from the vendors, in the order in which they are asked at present."""
+        from quant_dagster.market_data.sourcing import Sourcing
+        from quant_dagster.quality import contracts
+
+        remote = [vendor.name for vendor in self.vendors if vendor.capabilities.remote]
+        order = [vendor.name for vendor in self.vendors]
+        if remote:
+            self.ledger.upgrade()
+            with self.ledger.read() as connection:
+                order = failover.order(connection, self.universe.asset_class, order)
+        by_name = {vendor.name: vendor for vendor in self.vendors}
+        market = self.settings.market_data
+        return Sourcing(
+            lake=self.lake,
+            ledger=self.ledger,
+            landing=Landing(self.home / "landing"),
+            vendors=[by_name[name] for name in order],
+            guards=self.guards if remote else {},
+            calendar=self.calendar,
+            contract=contracts.validate,
+            progress=self.progress,
+            compare=market.compare_vendors,
+            overlap=market.failover.overlap_sessions,
+            workers={name: getattr(market.live, name).concurrency for name in remote},
+        )
+
+    @cached_property
+    def instruments(self) -> InstrumentMaster:
+        """The instrument master, after what the universe and ``market_data.instruments`` say was brought into it."""
+        stated = self.settings.market_data.instruments
+        dated = instruments.read_csv(stated) if stated is not None else []
+        named = {one.symbol for one in dated}
+        terms = dated + [
+            one for one in instruments.from_universe(self.universe, self.symbols) if one.symbol not in named
+        ]
+        self.ledger.upgrade()
+        with self.ledger.write() as connection:
+            instruments.refresh(connection, terms, today=self.now().date(), at=self.now())
+            return instruments.load(connection)
+
+    @cached_property
+    def membership(self) -> Membership | None:
+        """Who belonged to the universe when; None: the universe does not say, everybody always did."""
+        source = self.settings.market_data.membership
+        if source.path is None:
+            return None
+        return Membership.read(source.path, source.symbol_column, source.start_column, source.end_column)
+
+    def symbols_on(self, session: date) -> tuple[str, ...]:
+        """The symbols that may be traded on ``session``: those of `symbols` that were members."""
+        if self.membership is None:
+            return self.symbols
+        members = self.membership.members(session)
+        return tuple(symbol for symbol in self.symbols if symbol in members)
+
+    def survivorship(self, start: date, end: date) -> Survivorship:
+        """Whether what is traded from ``start`` to ``end`` was chosen with hindsight."""
+        if self.membership is None:
+            known = "the universe's list was drawn up with hindsight" if self.universe.survivors_only else ""
+            count = len(self.symbols)
+            return Survivorship(self.universe.survivors_only, count, count, (), known or "the universe says so")
+        priced = self.lake.read("bars", columns=["symbol"], start=start, end=end, ordered=False)["symbol"].unique()
+        return self.membership.survivorship(priced.to_list(), start, end)
 
     @cached_property
     def symbols(self) -> tuple[str, ...]:
@@ -136,11 +233,15 @@ class TradingContext:
             known |= {instrument.symbol: instrument.sector for instrument in self.universe.symbols}
         return known
 
-    def _vendor_options(self, name: str) -> dict[str, Any]:
-        if name == "files":
-            files = self.settings.market_data.files
-            return {"path": files.path, "columns": files.columns}
-        return {}
+    def _vendor(self, name: str) -> Vendor:
+        market = self.settings.market_data
+        if name == "files" or name in market.sources:
+            files = market.files if name == "files" else market.sources[name]
+            return build_vendor("files", {"path": files.path, "columns": files.columns, "name": name})
+        if name in LiveVendorsSettings.model_fields:
+            settings = getattr(market.live, name)
+            return build_vendor(name, {"settings": settings, "clock": self.now, "folder": self.home / "vendors" / name})
+        return build_vendor(name)
 
 
 def _read_sectors(path: Path, symbol_column: str, sector_column: str) -> dict[str, str]:

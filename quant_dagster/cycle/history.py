@@ -3,94 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from quant_dagster.cycle.reconciling import Reconciled, reconcile_range
 from quant_dagster.errors import DataUnavailableError
-from quant_dagster.market_data.ingest import BarsReport, IngestReport, build_bars, ingest, load_panel
+from quant_dagster.market_data.ingest import BarsReport, build_bars, load_other_panels, load_panel
 from quant_dagster.market_data.panel import Panel
+from quant_dagster.market_data.sourcing import Sourced
 from quant_dagster.quality import contracts
 from quant_dagster.storage.lake import Commit
 
 if TYPE_CHECKING:
     from quant_dagster.cycle.context import TradingContext
+    from quant_dagster.cycle.restatement import Rebuilt
 
-
-@dataclass(frozen=True)
-class Loaded:
-    """What loading a range did, per vendor."""
-
-    reports: tuple[IngestReport, ...]
-
-    @property
-    def changed(self) -> int:
-        """Rows that are new or restated."""
-        return sum(report.inserted + report.updated for report in self.reports)
+_SCORE_DAYS = 550
+"""Calendar days before a session that hold every session its score depends on."""
 
 
 @dataclass(frozen=True)
 class Backfill:
-    """What a backfill did."""
+    """What a backfill did.
 
-    loaded: Loaded
+    Attributes
+    ----------
+    restated
+        Restatements found and what was rebuilt because of them; None: no bar was restated.
+    """
+
+    loaded: Sourced
     bars: BarsReport
     scored: int
+    reconciled: Reconciled | None
+    restated: Rebuilt | None
 
 
-def backfill(context: TradingContext, start: date, end: date | None = None) -> Backfill:
-    """Load, build and score every session from ``start`` to ``end``, each table in one commit.
+def backfill(context: TradingContext, start: date, end: date | None = None, *, refresh: bool = False) -> Backfill:
+    """Load, build, score and reconcile every session from ``start`` to ``end``, each table in one commit.
 
     Without ``end``, everything the vendors have: rows of sessions that have not closed are then refused by name
-    instead of not being looked at.
+    instead of not being looked at. Killed at any moment, the next run completes it.
+
+    Parameters
+    ----------
+    refresh
+        Ask remote vendors for the whole range again, not only for what is new.
     """
-    loaded = ingest_range(context, start, end or date.max)
+    from quant_dagster.cycle.restatement import rebuild_restated  # imports the compiled kernels
+
+    loaded = ingest_range(context, start, end or date.max, refresh=refresh)
     end = end or context.calendar.latest_completed(context.now())
     bars = build_range(context, start, end)
     context.progress("scoring quality", 0, 1)
-    panel = load_panel(context.lake, context.symbols, end)
-    sessions = [day for day in panel.sessions.astype(object).tolist() if start <= day <= end]
-    scored = score_sessions(context, panel, sessions).height
+    scored = score_range(context, start, end).height
     context.progress("scoring quality", 1, 1)
-    return Backfill(loaded, bars, scored)
+    reconciled = reconcile_range(context, start, end)
+    return Backfill(loaded, bars, scored, reconciled, rebuild_restated(context))
 
 
-def ingest_range(context: TradingContext, start: date, end: date) -> Loaded:
-    """Rows of every vendor of the universe into ``raw_prices``.
+def ingest_range(context: TradingContext, start: date, end: date, *, refresh: bool = False) -> Sourced:
+    """Rows of the universe's vendors into ``raw_prices``; see `market_data.sourcing`.
 
     Raises
     ------
     DataUnavailableError
         No vendor had anything; the message holds what each one said.
     """
-    reports = []
-    refusals: list[str] = []
-    for vendor in context.vendors:
-        try:
-            report = ingest(
-                context.lake,
-                vendor,
-                context.symbols,
-                start,
-                end,
-                calendar=context.calendar,
-                now=context.now(),
-                contract=contracts.validate,
-                progress=context.progress,
-            )
-            reports.append(report)
-        except DataUnavailableError as error:
-            refusals.append(str(error))
-    if not reports:
-        if len(refusals) == 1:
-            names = context.symbols if len(context.symbols) <= 5 else (*context.symbols[:5], "…")
-            vendor_names = ", ".join(vendor.name for vendor in context.vendors)
-            raise DataUnavailableError(", ".join(names), vendor_names, start, end, refusals[0])
-        raise DataUnavailableError("every symbol", "every vendor", start, end, "; ".join(refusals))
-    return Loaded(tuple(reports))
+    context.ledger.upgrade()
+    sourcing = replace(context.sourcing, refresh=refresh)
+    return sourcing.load(context.symbols, start, end, context.now())
 
 
 def build_range(context: TradingContext, start: date, end: date) -> BarsReport:
@@ -98,8 +84,18 @@ def build_range(context: TradingContext, start: date, end: date) -> BarsReport:
     return build_bars(context.lake, context.universe, start, end, contract=contracts.validate)
 
 
+def score_range(context: TradingContext, start: date, end: date) -> pl.DataFrame:
+    """Quality scores of every session from ``start`` to ``end`` that has bars."""
+    panel = load_panel(context.lake, context.symbols, end, start=start - timedelta(days=_SCORE_DAYS))
+    sessions = [day for day in panel.sessions.astype(object).tolist() if start <= day <= end]
+    return score_sessions(context, panel, sessions)
+
+
 def score_sessions(context: TradingContext, panel: Panel, sessions: Sequence[date]) -> pl.DataFrame:
-    """Quality scores of ``sessions``, stored; what a score looks at never lies after its session."""
+    """Quality scores of ``sessions``, stored; what a score looks at never lies after its session.
+
+    What other vendors say of the same bars is evidence.
+    """
     from quant_dagster.quality.score import QualitySettings, quality_frame
 
     settings = QualitySettings(volume_required=context.universe.volume_required)
@@ -107,7 +103,8 @@ def score_sessions(context: TradingContext, panel: Panel, sessions: Sequence[dat
         raise DataUnavailableError("every symbol", "lake table bars", None, None, "there is no session to score")
     first, last = np.searchsorted(panel.sessions, np.array([min(sessions), max(sessions)], dtype="datetime64[D]"))
     needed = panel.rows(max(0, int(first) - settings.reach - 1), int(last) + 1)
-    frame = quality_frame(needed, sessions, settings)
+    others = load_other_panels(context.lake, needed, context.universe.vendors)
+    frame = quality_frame(needed, sessions, settings, others)
     store(context, "quality", frame)
     return frame
 

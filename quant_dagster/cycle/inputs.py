@@ -13,6 +13,7 @@ from quant_dagster.accounting import books
 from quant_dagster.cycle.context import TradingContext, code_version
 from quant_dagster.cycle.wishes import ApprovalInputs, SymbolState
 from quant_dagster.features.compute import FeatureFrame
+from quant_dagster.market_data import quarantine
 from quant_dagster.market_data.ingest import load_panel
 from quant_dagster.market_data.panel import Panel
 from quant_dagster.risk.gate import MarketFacts
@@ -25,7 +26,7 @@ _TABLES = ("bars", "quality", "forecasts", "signals")
 
 def market_state(context: TradingContext, session: date, features: FeatureFrame) -> MarketState:
     """What alphas may look at: the features' last session, the session's forecasts and regimes."""
-    symbols = context.symbols
+    symbols = features.symbols
     forecasts = _rows(context, "forecasts", session)
     combined = combined_forecasts(context, forecasts)
     horizon = min(context.settings.forecasting.horizons)
@@ -54,14 +55,14 @@ def approval_inputs(context: TradingContext, session: date, panel: Panel) -> App
     others = [symbol for symbol in held if symbol not in panel.symbols]
     reach = max(scenarios + 1, _VOLUME_WINDOW)
     known = load_panel(context.lake, [*panel.symbols, *others], session, lookback=reach) if others else panel
-    facts = market_facts(context, known)
+    facts = market_facts(context, session, known)
     closes = known.close[-(scenarios + 1) :]
     with np.errstate(invalid="ignore"):
         returns = closes[1:] / closes[:-1] - 1.0
     recent = known.sessions[-max(_VOLUME_WINDOW, settings.risk.max_price_age_sessions + 1) :]
     return ApprovalInputs(
         session=session,
-        states=_states(context, session, facts),
+        states=_states(context, session, panel.symbols, facts),
         held_facts={symbol: facts[symbol] for symbol in others if symbol in facts},
         scenario_returns=returns,
         scenario_symbols=known.symbols,
@@ -79,7 +80,7 @@ def combined_forecasts(context: TradingContext, forecasts: pl.DataFrame) -> dict
     return _by_symbol(rows.with_columns(pl.col("mean") / horizon, pl.col("std") / horizon**0.5))
 
 
-def market_facts(context: TradingContext, panel: Panel) -> dict[str, MarketFacts]:
+def market_facts(context: TradingContext, session: date, panel: Panel) -> dict[str, MarketFacts]:
     """What the gate needs to know of every symbol that had a close within the last sessions."""
     facts = {}
     volumes = panel.volume[-_VOLUME_WINDOW:]
@@ -96,17 +97,41 @@ def market_facts(context: TradingContext, panel: Panel) -> dict[str, MarketFacts
             previous_price=float(recent[known[-2], column]) if len(known) > 1 else None,
             average_volume=float(averages[column]) if traded[:, column].any() else None,
             sector=context.sectors.get(symbol, "unknown"),
-            lot_size=context.universe.lot_size,
+            **_terms(context, symbol, session),
         )
     return facts
 
 
-def _states(context: TradingContext, session: date, facts: dict[str, MarketFacts]) -> list[SymbolState]:
+def _terms(context: TradingContext, symbol: str, session: date) -> dict[str, Any]:
+    """What the instrument master says of a symbol on the day, and whether the books can carry it."""
+    terms = context.instruments.find(symbol, session)
+    if terms is None:
+        return {"instrument_problem": f"no terms of {symbol} on {session}"}
+    problem = None
+    if terms.currency != context.settings.portfolio.currency:
+        problem = f"{symbol} is in {terms.currency}, the account in {context.settings.portfolio.currency}"
+    elif terms.multiplier != 1:
+        problem = f"{symbol} has a multiplier of {terms.multiplier}; the books count shares"
+    elif terms.lot_size != terms.lot_size.to_integral_value():
+        problem = f"{symbol} trades in fractions ({terms.lot_size}); the books count whole shares"
+    return {
+        "lot_size": max(1, int(terms.lot_size)),
+        "tick_size": terms.tick_size,
+        "instrument_problem": problem,
+    }
+
+
+def _states(
+    context: TradingContext, session: date, symbols: tuple[str, ...], facts: dict[str, MarketFacts]
+) -> list[SymbolState]:
     scores = _by_symbol(_rows(context, "quality", session))
     combined = combined_forecasts(context, _rows(context, "forecasts", session))
     bundles = route(_rows(context, "signals", session))
+    members = set(context.symbols_on(session))
+    with context.ledger.read() as connection:
+        quarantined = quarantine.active(connection, session)
     states = []
-    for symbol in context.symbols:
+    for symbol in symbols:
         score, forecast = scores.get(symbol), combined.get(symbol)
         states.append(
             SymbolState(
@@ -119,6 +144,8 @@ def _states(context: TradingContext, session: date, facts: dict[str, MarketFacts
                 forecast_volatility=forecast["std"] if forecast else None,
                 forecast_fallback=forecast["fallback"] if forecast else None,
                 bundle=bundles.get(symbol),
+                member=symbol in members,
+                quarantined=quarantined.get(symbol),
             )
         )
     return states

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from typing import TypeVar
 
 from quant_dagster.cycle import history
+from quant_dagster.cycle.anomalies import record_anomalies
 from quant_dagster.cycle.approval import Approval
 from quant_dagster.cycle.context import TradingContext
 from quant_dagster.cycle.session import SessionCycle
@@ -25,6 +26,7 @@ class CycleReport:
     repeated: bool = False
     bars: int = 0
     features: int = 0
+    anomalies: int = 0
     forecasts: int = 0
     fallbacks: int = 0
     signals: int = 0
@@ -61,6 +63,7 @@ def run_cycle(context: TradingContext, session: date) -> CycleReport:
     report.fills, report.expired = settlement.fills, settlement.expired
     report.features = timed("features", cycle.store_features).height
     timed("online features", cycle.push_features)
+    report.anomalies = timed("anomalies", lambda: record_anomalies(cycle)).height
     forecasts = timed("forecasts", cycle.forecast)
     report.forecasts = forecasts.height
     report.fallbacks = forecasts["fallback"].drop_nulls().len()

@@ -5,7 +5,7 @@ so the ``quant`` command runs them in one process and Dagster runs them as asset
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 
 import numpy as np
@@ -18,11 +18,15 @@ from quant_dagster.cycle import history
 from quant_dagster.cycle.approval import Approval, approve, refuse_older_session
 from quant_dagster.cycle.context import TradingContext, code_version
 from quant_dagster.cycle.inputs import approval_inputs, market_state
+from quant_dagster.cycle.reconciling import reconcile_range
+from quant_dagster.cycle.restatement import rebuild_restated
 from quant_dagster.errors import DataUnavailableError
 from quant_dagster.execution import order_log
 from quant_dagster.execution.broker import SessionBar
+from quant_dagster.execution.costs import PRICE_STEP
 from quant_dagster.execution.desk import Settlement
 from quant_dagster.features.compute import FeatureFrame, compute, to_long
+from quant_dagster.market_data.calendars import FIRST_DAY
 from quant_dagster.market_data.ingest import load_panel
 from quant_dagster.market_data.panel import Panel
 from quant_dagster.observability import audit
@@ -114,13 +118,31 @@ class SessionCycle:
         return history.ingest_range(self.context, self.session, self.session).changed
 
     def build_bars(self) -> int:
-        """Choose each symbol's bar; returns how many there are for this session."""
-        history.build_range(self.context, self.session, self.session)
+        """Choose each symbol's bar; returns how many there are for this session.
+
+        The sessions a vendor was asked for again are built again: what it has restated since comes in here.
+        """
+        history.build_range(self.context, self._recent_sessions()[0], self.session)
         return len(self.bars)
 
     def score_quality(self) -> pl.DataFrame:
-        """Score this session's bars and store the scores; returns them."""
-        return history.score_sessions(self.context, self.panel, [self.session])
+        """Score this session's bars (and, of the sessions before, those that were restated); returns this session's.
+
+        Where several vendors speak of the session, their breaks are recorded.
+        """
+        scores = history.score_sessions(self.context, self.panel, self._recent_sessions())
+        reconcile_range(self.context, self._recent_sessions()[0], self.session)
+        return scores.filter(pl.col("session") == self.session)
+
+    @cached_property
+    def symbols(self) -> tuple[str, ...]:
+        """What this session is about: the universe's members on its day, and what is held of those that left."""
+        members = self.context.symbols_on(self.session)
+        if len(members) == len(self.context.symbols):
+            return members
+        with self.context.ledger.read() as connection:
+            held = {symbol for symbol, one in books.balances(connection).holdings.items() if one.quantity}
+        return tuple(symbol for symbol in self.context.symbols if symbol in held or symbol in members)
 
     @cached_property
     def panel(self) -> Panel:
@@ -131,7 +153,7 @@ class SessionCycle:
         DataUnavailableError
             The newest sessions are missing for every symbol: what follows would be computed across a hole.
         """
-        panel = load_panel(self.context.lake, self.context.symbols, self.session)
+        panel = load_panel(self.context.lake, self.symbols, self.session)
         self._refuse_holes(panel)
         return panel
 
@@ -196,10 +218,11 @@ class SessionCycle:
         frame = to_long(self.feature_frame, slice(len(self.panel.sessions) - 1, None))
         self._require_last_session()
         known = self.context.lake.read(
-            "bars", columns=["symbol", "known_at"], symbols=self.context.symbols, end=self.session, ordered=False
+            "bars", columns=["symbol", "known_at"], symbols=self.symbols, end=self.session, ordered=False
         )
         frame = frame.join(known.group_by("symbol").agg(pl.col("known_at").max()), on="symbol", how="left")
         self.context.feature_store.write_offline(frame)
+        rebuild_restated(self.context)
         return frame
 
     def push_features(self) -> int:
@@ -256,6 +279,12 @@ class SessionCycle:
 
     # -- inputs -----------------------------------------------------------------------------------------------------
 
+    def _recent_sessions(self) -> list[date]:
+        """This session and the few before it that vendors are asked for again."""
+        overlap = self.context.settings.market_data.failover.overlap_sessions
+        start = max(FIRST_DAY, self.session - timedelta(days=2 * overlap + 14))
+        return self.context.calendar.session_dates(start, self.session)[-overlap - 1 :]
+
     def _refuse_holes(self, panel: Panel) -> None:
         """A symbol that misses a session is scored for it; sessions that every symbol misses show in no panel."""
         newest = panel.sessions[-_RECENT_SESSIONS:]
@@ -296,8 +325,10 @@ class SessionCycle:
                 vendor=row["vendor"],
                 row_hash=row["row_hash"],
                 lake_version=version,
+                tick_size=terms.tick_size if terms is not None else PRICE_STEP,
             )
             for row in rows.iter_rows(named=True)
+            for terms in (self.context.instruments.find(row["symbol"], session),)
         }
 
     def _marks(self, connection: Connection) -> dict[str, Mark]:

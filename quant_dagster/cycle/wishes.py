@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from quant_dagster.accounting.books import Side
 from quant_dagster.errors import OrderError
 from quant_dagster.execution.orders import client_order_id
+from quant_dagster.market_data.instruments import on_tick
 from quant_dagster.risk.control import ControlMode
 from quant_dagster.risk.gate import MarketFacts, OrderIntent, Outcome, RiskDecision
 from quant_dagster.risk.sizing import Size, target_weight
@@ -27,7 +28,11 @@ ZERO = Decimal(0)
 
 @dataclass(frozen=True)
 class SymbolState:
-    """What is known of a symbol at the decision; None is unknown."""
+    """What is known of a symbol at the decision; None is unknown.
+
+    ``member`` is False for what is held although it has left the universe; ``quarantined`` is why it must not be
+    traded on, None if it may.
+    """
 
     symbol: str
     facts: MarketFacts | None
@@ -38,6 +43,8 @@ class SymbolState:
     forecast_volatility: float | None
     forecast_fallback: str | None
     bundle: SignalBundle | None
+    member: bool = True
+    quarantined: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,8 +120,12 @@ def wish_for(
         return Wish(replace(base, action=Action.REJECT, reasons=("no_bar",)))
     if mode is ControlMode.EMERGENCY:
         return _towards(settings, base, state.facts, ZERO, ("flatten",))
+    if state.quarantined is not None:
+        return Wish(replace(base, action=Action.REJECT, reasons=("quarantined",)))
     if state.quality_score is None or state.quality_score < settings.quality.minimum_score:
         return Wish(replace(base, action=Action.REJECT, reasons=("data_quality",)))
+    if not state.member:
+        return _towards(settings, base, state.facts, ZERO, ("left_universe",))
     if state.forecast_mean is None or state.forecast_volatility is None:
         return Wish(replace(base, action=Action.REJECT, reasons=("no_forecast",)))
     if state.bundle is None:
@@ -182,7 +193,7 @@ def _quiet_reasons(state: SymbolState) -> tuple[str, ...]:
     return tuple(dict.fromkeys(signal.reasons for signal in signals if signal.enabled))
 
 
-def order_intent(settings: Settings, wish: Wish) -> OrderIntent:
+def order_intent(settings: Settings, wish: Wish, tick_size: Decimal) -> OrderIntent:
     decision = wish.decision
     if wish.side is None or decision.decision_price is None:
         raise OrderError(f"{decision.symbol}: an order needs a side and a decision price")
@@ -194,7 +205,7 @@ def order_intent(settings: Settings, wish: Wish) -> OrderIntent:
         symbol=decision.symbol,
         side=wish.side,
         quantity=wish.quantity,
-        decision_price=decision.decision_price,
+        decision_price=money(on_tick(decision.decision_price, tick_size)),
     )
 
 

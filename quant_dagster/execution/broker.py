@@ -38,7 +38,8 @@ class OrderReport:
 class SessionBar:
     """What an order can be filled against: one symbol's bar of one session, with its provenance.
 
-    Prices in currency, volume in shares; None is a field the vendor does not have.
+    Prices in currency, volume in shares; None is a field the vendor does not have. ``tick_size`` is the grid an
+    execution's price lies on.
     """
 
     symbol: str
@@ -51,6 +52,7 @@ class SessionBar:
     vendor: str
     row_hash: str
     lake_version: int
+    tick_size: Decimal = Decimal("0.0001")
 
 
 class Broker(Protocol):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from quant_dagster.accounting.books import Side
+from quant_dagster.market_data.instruments import on_tick
 from quant_dagster.settings import ExecutionSettings
 from quant_dagster.storage.types import money
 
-_PRICE_STEP = Decimal("0.0001")
+PRICE_STEP = Decimal("0.0001")
 
 
 def fill_price(
@@ -19,8 +20,9 @@ def fill_price(
     *,
     low: float | None,
     high: float | None,
+    tick_size: Decimal = PRICE_STEP,
 ) -> Decimal:
-    """Price a market order pays: the reference, worse by half spread and impact, rounded against us to 0.0001.
+    """Price a market order pays: the reference, worse by half spread and impact, rounded against us to the tick.
 
     Parameters
     ----------
@@ -37,7 +39,7 @@ def fill_price(
     if high is not None and low is not None:
         price = min(max(price, Decimal(repr(low))), Decimal(repr(high)))
     rounding = ROUND_CEILING if side is Side.BUY else ROUND_FLOOR
-    return money(max(price.quantize(_PRICE_STEP, rounding=rounding), _PRICE_STEP))
+    return money(on_tick(price, tick_size, rounding))
 
 
 def commission(quantity: Decimal, price: Decimal, costs: ExecutionSettings) -> Decimal:

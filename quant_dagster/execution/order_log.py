@@ -82,6 +82,29 @@ def with_status(connection: Connection, statuses: Iterable[OrderStatus], *, unti
     return [_as_order(row) for row in connection.execute(query).mappings()]
 
 
+def as_known_on(connection: Connection, day: date) -> list[Order]:
+    """Orders of sessions up to ``day``, each as its events up to that session made it."""
+    query = select(orders).where(orders.c.session <= day).order_by(orders.c.session, orders.c.client_order_id)
+    found = []
+    for stored in (_as_order(row) for row in connection.execute(query).mappings()):
+        order = _blank(stored)
+        for event in connection.execute(
+            select(order_events)
+            .where(order_events.c.client_order_id == stored.client_order_id, order_events.c.session <= day)
+            .order_by(order_events.c.sequence)
+        ):
+            order = apply(
+                order, OrderEvent(event.client_order_id, OrderEventKind(event.kind), event.session, event.payload)
+            )
+        found.append(order)
+    return found
+
+
+def _blank(stored: Order) -> Order:
+    """The order before its first event."""
+    return replace(stored, status=None, filled_quantity=stored.quantity * 0, average_fill_price=None, events=0)
+
+
 OPEN = tuple(status for status in OrderStatus if not status.is_final)
 
 
@@ -94,7 +117,7 @@ def problems(connection: Connection) -> list[str]:
     ):
         events.setdefault(row.client_order_id, []).append(row)
     for stored in (_as_order(row) for row in connection.execute(select(orders)).mappings()):
-        order = replace(stored, status=None, filled_quantity=stored.quantity * 0, average_fill_price=None, events=0)
+        order = _blank(stored)
         try:
             for event in events.get(stored.client_order_id, []):
                 kind = OrderEventKind(event.kind)

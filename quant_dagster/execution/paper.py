@@ -169,7 +169,9 @@ class PaperBroker:
         at_open = bar.open is not None
         reference = bar.open if bar.open is not None else bar.close
         participation = float(quantity) / bar.volume if bar.volume else None
-        price = fill_price(side, reference, participation, self.costs, low=bar.low, high=bar.high)
+        price = fill_price(
+            side, reference, participation, self.costs, low=bar.low, high=bar.high, tick_size=bar.tick_size
+        )
         content = {
             "execution_id": hashlib.sha256(f"{row['client_order_id']}|{session}".encode()).hexdigest()[:24],
             "client_order_id": row["client_order_id"],

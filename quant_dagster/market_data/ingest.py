@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
@@ -17,8 +18,8 @@ from quant_dagster.market_data.calendars import ExchangeCalendar
 from quant_dagster.market_data.panel import FIELDS, Panel
 from quant_dagster.market_data.screening import rejected_summary, screen
 from quant_dagster.market_data.universe import Universe
-from quant_dagster.market_data.vendor_choice import HOME_DAYS, choose
-from quant_dagster.market_data.vendors.protocol import Vendor
+from quant_dagster.market_data.vendor_choice import REACH_DAYS, choose
+from quant_dagster.market_data.vendors.protocol import Vendor, VendorAnswer
 from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.tables import TABLES, TIMESTAMP
 
@@ -61,7 +62,11 @@ class IngestReport:
 
 @dataclass(frozen=True)
 class BarsReport:
-    """What building bars did. ``stand_ins`` are rows of a lesser vendor where the first one missed the session."""
+    """What building bars did.
+
+    ``stand_ins`` are rows of a lesser vendor where the first one missed the session, ``adjusted`` of them multiplied
+    to its level; ``unconfirmed`` are changes of a symbol's home vendor between unlike levels.
+    """
 
     rows: int
     inserted: int
@@ -69,6 +74,8 @@ class BarsReport:
     unchanged: int
     stand_ins: int
     refused_stand_ins: int
+    adjusted: int
+    unconfirmed: int
     lake_version: int
 
 
@@ -84,7 +91,31 @@ def ingest(
     contract: Contract,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Load a vendor's rows into ``raw_prices``, and those refused into ``rejected_rows``.
+    """Ask a vendor and store its answer: see `store_answer`.
+
+    Raises
+    ------
+    DataUnavailableError, MalformedDataError, VendorError
+        The vendor has nothing, its answer cannot be read, or it could not be asked. Nothing was written.
+    """
+    if progress is not None:
+        progress(_STEPS[0], 0, len(_STEPS) - 1)
+    answer = vendor.daily_bars(symbols, start, end)
+    return store_answer(lake, answer, start, end, calendar=calendar, now=now, contract=contract, progress=progress)
+
+
+def store_answer(
+    lake: Lake,
+    answer: VendorAnswer,
+    start: date,
+    end: date,
+    *,
+    calendar: ExchangeCalendar,
+    now: datetime,
+    contract: Contract,
+    progress: Progress | None = None,
+) -> IngestReport:
+    """Put a vendor's rows into ``raw_prices``, and those refused into ``rejected_rows``.
 
     A row counts as known from the close of its session, or from the time the vendor states. A row that differs
     from the one stored for its key is a restatement and counts as known from ``now``, unless the vendor states
@@ -92,6 +123,8 @@ def ingest(
 
     Parameters
     ----------
+    start, end
+        What the vendor was asked for.
     now
         The present (aware): sessions not closed by then are refused.
     contract
@@ -99,21 +132,17 @@ def ingest(
 
     Raises
     ------
-    DataUnavailableError, MalformedDataError
-        The vendor has nothing, or its answer cannot be read.
     ContractError
-        The rows break the table's contract. In each case nothing was written.
+        The rows break the table's contract; nothing was written.
     """
 
     def report(step: int) -> None:
         if progress is not None:
             progress(_STEPS[step], step, len(_STEPS) - 1)
 
-    report(0)
-    answer = vendor.daily_bars(symbols, start, end)
     report(1)
     rows, rejected = screen(answer, calendar, now)
-    rows, restated = _date_restatements(lake, rows, vendor.name, start, end, now)
+    rows, restated = _date_restatements(lake, rows, answer.vendor, start, end, now)
     report(2)
     rows = contract("raw_prices", rows)
     rejected = contract("rejected_rows", rejected)
@@ -122,7 +151,7 @@ def ingest(
     lake.merge("rejected_rows", rejected, ignore=("known_at",))
     report(4)
     return IngestReport(
-        vendor=vendor.name,
+        vendor=answer.vendor,
         source=answer.source,
         rows=rows.height,
         inserted=commit.inserted,
@@ -144,7 +173,7 @@ def build_bars(
     have not changed.
     """
     symbols = None if universe.symbols == "all" else universe.symbol_names()
-    reach = start - timedelta(days=HOME_DAYS)
+    reach = start - timedelta(days=REACH_DAYS)
     raw = lake.read("raw_prices", symbols=symbols, start=reach, end=end, ordered=False)
     choice = choose(raw, universe.vendors, start)
     bars = choice.rows.select(list(TABLES["bars"].schema))
@@ -160,6 +189,8 @@ def build_bars(
         unchanged=commit.unchanged,
         stand_ins=choice.stand_ins,
         refused_stand_ins=choice.refused_stand_ins,
+        adjusted=choice.adjusted,
+        unconfirmed=choice.unconfirmed,
         lake_version=commit.version,
     )
 
@@ -207,6 +238,33 @@ def load_panel(
         raise DataUnavailableError(", ".join(list(symbols)[:5]), "lake table bars", first, end, "build bars first")
     panel = Panel.from_bars(bars, symbols)
     return panel if lookback is None else panel.last(lookback)
+
+
+def load_other_panels(lake: Lake, panel: Panel, vendors: Sequence[str]) -> list[Panel]:
+    """What other vendors say of a panel's bars: one panel per vendor, same sessions and symbols, in order.
+
+    A cell that is a bar of that very vendor is absent: nobody is a witness for himself.
+    """
+    if len(vendors) < 2 or not len(panel.sessions):
+        return []
+    span: dict[str, Any] = {
+        "symbols": panel.symbols,
+        "start": panel.sessions[0].astype(object),
+        "end": panel.sessions[-1].astype(object),
+        "ordered": False,
+    }
+    wanted = pl.col("vendor").is_in(list(vendors))
+    raw = lake.read("raw_prices", columns=["vendor", "symbol", "session", *FIELDS], where=wanted, **span)
+    if raw["vendor"].n_unique() < 2:
+        return []
+    bars = lake.read("bars", columns=["vendor", "symbol", "session"], **span)
+    said = raw.join(bars, on=["vendor", "symbol", "session"], how="anti")
+    by_vendor = said.partition_by("vendor", as_dict=True)
+    return [
+        Panel.from_bars(by_vendor[(vendor,)], panel.symbols, panel.sessions)
+        for vendor in vendors
+        if (vendor,) in by_vendor
+    ]
 
 
 def _date_restatements(

@@ -47,11 +47,22 @@ class Panel:
             raise ValueError("panel sessions must be strictly increasing")
 
     @classmethod
-    def from_bars(cls, bars: pl.DataFrame, symbols: Sequence[str] | None = None) -> Panel:
-        """Pivot long bars (columns symbol, session and the five fields; nulls allowed) to a panel."""
+    def from_bars(
+        cls,
+        bars: pl.DataFrame,
+        symbols: Sequence[str] | None = None,
+        sessions: NDArray[np.datetime64] | None = None,
+    ) -> Panel:
+        """Pivot long bars (columns symbol, session and the five fields; nulls allowed) to a panel.
+
+        Without ``sessions`` and ``symbols`` it has those of the bars; with them, just those.
+        """
         names = tuple(symbols) if symbols is not None else tuple(bars["symbol"].unique().sort().to_list())
-        sessions = bars["session"].unique().sort()
-        days = sessions.to_numpy().astype("datetime64[D]")
+        if sessions is None:
+            days = bars["session"].unique().sort().to_numpy().astype("datetime64[D]")
+        else:
+            days = sessions
+            bars = bars.filter(pl.col("session").is_in(pl.Series(days).cast(pl.Date).implode()))
         rows = np.searchsorted(days, bars["session"].to_numpy().astype("datetime64[D]"))
         column_of = {name: i for i, name in enumerate(names)}
         columns = bars["symbol"].cast(pl.String).replace_strict(column_of, default=-1, return_dtype=pl.Int64).to_numpy()

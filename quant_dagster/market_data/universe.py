@@ -32,8 +32,10 @@ class Universe(BaseModel):
 
     Attributes
     ----------
+    asset_class
+        What it is, which decides the vendors' priority list (``market_data.priority``) and who fails over together.
     exchange, currency
-        Market identifier code of the calendar, and the currency of every price.
+        Market identifier code of the calendar (``24/7`` for crypto), and the currency of every price.
     symbols
         The instruments, or ``"all"``: every symbol the vendors offer.
     vendors
@@ -51,6 +53,7 @@ class Universe(BaseModel):
 
     name: str
     description: str
+    asset_class: Annotated[str, Field(pattern="^[a-z_]+$", max_length=24)] = "equity"
     exchange: str = "XNYS"
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "USD"
     symbols: tuple[Instrument, ...] | Literal["all"]

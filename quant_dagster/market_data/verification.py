@@ -41,9 +41,11 @@ class SymbolVerification:
         return self.sessions > 0 and not self.missing
 
 
-def verify_backfill(lake: Lake, min_symbols: int, min_sessions: int) -> BackfillVerification:
-    """Passed when at least ``min_symbols`` symbols have at least ``min_sessions`` bars each."""
-    bars = lake.read("bars", columns=["symbol", "session"], ordered=False)
+def verify_backfill(
+    lake: Lake, min_symbols: int, min_sessions: int, known_on: date | None = None
+) -> BackfillVerification:
+    """Passed when at least ``min_symbols`` symbols have at least ``min_sessions`` bars each (known by then)."""
+    bars = lake.read("bars", columns=["symbol", "session"], known_on=known_on, ordered=False)
     counts = dict(bars.group_by("symbol").len().sort("symbol").iter_rows())
     enough = sum(count >= min_sessions for count in counts.values())
     days = bars["session"].unique().sort().to_list()
@@ -58,9 +60,11 @@ def verify_backfill(lake: Lake, min_symbols: int, min_sessions: int) -> Backfill
     )
 
 
-def verify_symbols(lake: Lake, symbols: Sequence[str], calendar: ExchangeCalendar) -> list[SymbolVerification]:
-    """Each symbol's bars against the sessions of the exchange, in the order of ``symbols``."""
-    bars = lake.read("bars", columns=["symbol", "session"], symbols=symbols)
+def verify_symbols(
+    lake: Lake, symbols: Sequence[str], calendar: ExchangeCalendar, known_on: date | None = None
+) -> list[SymbolVerification]:
+    """Each symbol's bars (known by then) against the sessions of the exchange, in the order of ``symbols``."""
+    bars = lake.read("bars", columns=["symbol", "session"], symbols=symbols, known_on=known_on)
     days_of = {
         str(name): group["session"].to_numpy().astype("datetime64[D]")
         for (name,), group in bars.group_by("symbol", maintain_order=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -11,23 +12,36 @@ from sqlalchemy import Connection, Table, select
 from quant_dagster.errors import LedgerError
 from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.ledger import Ledger
-from quant_dagster.storage.ledger_tables import cycles, decisions, fills, order_events, orders, postings, risk_events
+from quant_dagster.storage.ledger_tables import (
+    cycles,
+    decisions,
+    fills,
+    order_events,
+    orders,
+    postings,
+    risk_events,
+    vendor_switches,
+)
+from quant_dagster.storage.tables import SUPERSEDED
 
 
-def fill_lineage(ledger: Ledger, lake: Lake, execution_id: str) -> dict[str, Any]:
+def fill_lineage(ledger: Ledger, lake: Lake, execution_id: str, known_on: date | None = None) -> dict[str, Any]:
     """Everything behind one fill, from its postings to the vendor's rows.
 
     Parameters
     ----------
     execution_id
         A fill's id, or an unambiguous beginning of it.
+    known_on
+        Refuse a fill of a later session, and show the vendors' rows as they were known on that day.
 
     Returns
     -------
     dict
         ``fill``, ``postings``, ``order``, ``order_events``, ``risk``, ``decision``, ``cycle`` (settings hash, code
         version, lake versions), ``signals``, ``forecasts`` (model, parameters, data version), ``quality``,
-        ``decision_bar`` and ``fill_bar`` with the vendor's raw rows.
+        ``decision_bar`` and ``fill_bar`` with the vendor's raw rows, every value they ever had included, and
+        ``vendors``: the changes of vendor up to then.
 
     Raises
     ------
@@ -42,6 +56,9 @@ def fill_lineage(ledger: Ledger, lake: Lake, execution_id: str) -> dict[str, Any
         risk = _rows(connection, risk_events, risk_events.c.event_id == f"risk:{order['client_order_id']}")
         events = _rows(connection, order_events, order_events.c.client_order_id == order["client_order_id"])
         posted = _rows(connection, postings, postings.c.execution_id == fill["execution_id"])
+        changes = _rows(connection, vendor_switches, vendor_switches.c.recorded_at <= order["created_at"])
+    if known_on is not None and fill["session"] > known_on:
+        raise LedgerError(f"fill {fill['execution_id']} of {fill['session']} was not known on {known_on}")
     symbol, session = decision["symbol"], decision["session"]
     versions = cycle["inputs"].get("lake_versions", {})
 
@@ -64,24 +81,31 @@ def fill_lineage(ledger: Ledger, lake: Lake, execution_id: str) -> dict[str, Any
             for row in lake_rows("forecasts", session)
         ],
         "quality": lake_rows("quality", session),
-        "decision_bar": _bar(lake, symbol, lake_rows("bars", session)),
+        "decision_bar": _bar(lake, symbol, lake_rows("bars", session), known_on),
         "fill_bar": _bar(
             lake,
             symbol,
             lake.read(
                 "bars", symbols=[symbol], start=fill["session"], end=fill["session"], version=bar["lake_version"]
             ).to_dicts(),
+            known_on,
         ),
+        "vendors": changes,
     }
 
 
-def _bar(lake: Lake, symbol: str, bars: list[dict[str, Any]]) -> dict[str, Any]:
-    """A bar, and the vendor's raw rows whose content it is."""
+def _bar(lake: Lake, symbol: str, bars: list[dict[str, Any]], known_on: date | None) -> dict[str, Any]:
+    """A bar, the vendor's raw rows whose content it is (restated since or not), and what vendors say of it."""
     raw: list[dict[str, Any]] = []
+    said: list[dict[str, Any]] = []
     for bar in bars:
-        found = lake.read("raw_prices", symbols=[symbol], start=bar["session"], end=bar["session"])
-        raw += found.filter((pl.col("vendor") == bar["vendor"]) & (pl.col("row_hash") == bar["row_hash"])).to_dicts()
-    return {"bar": bars, "raw_prices": raw}
+        at = {"symbols": [symbol], "start": bar["session"], "end": bar["session"]}
+        found = lake.read("raw_prices", known_on=known_on, **at)
+        said += found.to_dicts()
+        earlier = lake.read("raw_prices" + SUPERSEDED, known_on=known_on, **at)
+        every = pl.concat([found, earlier.select(found.columns)])
+        raw += every.filter((pl.col("vendor") == bar["vendor"]) & (pl.col("row_hash") == bar["row_hash"])).to_dicts()
+    return {"bar": bars, "raw_prices": raw, "vendors_say": said}
 
 
 def _one_fill(connection: Connection, execution_id: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from quant_dagster.operations.report_headline import amount, notes, percent, til
 from quant_dagster.strategies.decisions import REASONS, Action
 
 if TYPE_CHECKING:
+    from quant_dagster.market_data.membership import Survivorship
     from quant_dagster.market_data.universe import Universe
     from quant_dagster.operations.report_tables import Table
     from quant_dagster.settings import Settings
@@ -41,6 +42,7 @@ def write_report(
     sessions: list[date] | None,
     universe: Universe,
     settings: Settings,
+    survivorship: Survivorship | None = None,
 ) -> Path:
     """Write ``<home>/reports/replay_<first>_<last>.html`` and return its path.
 
@@ -48,6 +50,8 @@ def write_report(
     ----------
     sessions
         The period is from the first to the last of them; None is everything the ledger holds.
+    survivorship
+        How much of the universe's membership the data covers; default: what the universe says of itself.
     universe, settings
         What the desk trades with now; the report says where a cycle was decided under other settings or code.
 
@@ -57,7 +61,7 @@ def write_report(
         No cycle has been run in those sessions.
     """
     period = report_content.read_period(ledger, sessions)
-    page = render(period, lake, universe, settings)
+    page = render(period, lake, universe, settings, survivorship)
     path = home / "reports" / f"replay_{period.first}_{period.last}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
@@ -72,7 +76,9 @@ def write_report(
     return path
 
 
-def render(period: Period, lake: Lake, universe: Universe, settings: Settings) -> str:
+def render(
+    period: Period, lake: Lake, universe: Universe, settings: Settings, survivorship: Survivorship | None = None
+) -> str:
     """The page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -109,7 +115,7 @@ def render(period: Period, lake: Lake, universe: Universe, settings: Settings) -
         period=period,
         universe=universe,
         currency=settings.portfolio.currency,
-        notes=notes(period, bars, universe, settings),
+        notes=notes(period, bars, universe, settings, survivorship),
         tiles=tiles(period, settings.portfolio.currency),
         performance_notes=period.performance.notes if period.performance else ("no session was closed",),
         figures={name: Markup(svg) for name, svg in figures(period).items()},

@@ -16,6 +16,7 @@ from quant_dagster.strategies.decisions import Action
 if TYPE_CHECKING:
     import polars as pl
 
+    from quant_dagster.market_data.membership import Survivorship
     from quant_dagster.market_data.universe import Universe
     from quant_dagster.settings import Settings
 
@@ -41,15 +42,24 @@ class Tile:
     tone: str = ""
 
 
-def notes(period: Period, bars: pl.DataFrame, universe: Universe, settings: Settings) -> list[Note]:
+def notes(
+    period: Period,
+    bars: pl.DataFrame,
+    universe: Universe,
+    settings: Settings,
+    survivorship: Survivorship | None = None,
+) -> list[Note]:
     """What the reader must know first: are the records sound, and what are the results worth?"""
     from quant_dagster.cycle.context import code_version
 
     found = [_books_note(period), _audit_note(period)]
     if not period.profit_reconciles:
         found.append(Note("bad", "Profit does not add up", "per symbol it is not what equity changed by"))
-    if universe.survivors_only:
+    if universe.survivors_only if survivorship is None else survivorship.survivors_only:
         text = "the universe was drawn up with hindsight: companies that failed are not in it, results are too good"
+        if survivorship is not None and survivorship.missing:
+            named = ", ".join(survivorship.missing[:12]) + (", …" if len(survivorship.missing) > 12 else "")
+            text = f"{survivorship.reason} ({named}): those that failed are not in it, results are too good"
         found.append(Note("caution", "Survivors only", text))
     if bars.height and bars["open"].null_count() == bars.height:
         found.append(_closes_note(period, bars))

@@ -16,6 +16,9 @@ import polars as pl
 
 from quant_dagster.errors import ContractError
 from quant_dagster.market_data.screening import REASONS
+from quant_dagster.quality.anomalies import DETECTORS
+from quant_dagster.quality.breaks import UNKNOWN
+from quant_dagster.quality.reconciliation import CLASSES
 from quant_dagster.quality.score import NOT_EVALUATED, PENALTIES
 from quant_dagster.storage.tables import LakeTable, lake_table
 
@@ -106,6 +109,10 @@ def _is_json_object(column: str) -> pl.Expr:
     return pl.col(column).str.starts_with("{") & pl.col(column).str.ends_with("}")
 
 
+def _one_of(column: str, codes: tuple[str, ...]) -> tuple[str, pl.Expr]:
+    return "known code", pl.col(column).is_in(list(codes))
+
+
 def _unit(column: str) -> tuple[str, pl.Expr]:
     return "between 0 and 1", pl.col(column).is_between(0.0, 1.0)
 
@@ -120,6 +127,16 @@ _PRICE_RULES: dict[str, Rules] = {
 
 _COLUMN_RULES: dict[tuple[str, str], Rules] = {
     **{(table, name): rules for table in ("raw_prices", "bars") for name, rules in _PRICE_RULES.items()},
+    **{("intraday_bars", name): rules for name, rules in _PRICE_RULES.items() if name != "row_hash"},
+    **{
+        ("intraday_quotes", f"{side}_{name}"): (("above 0", pl.col(f"{side}_{name}") > 0.0),)
+        for side in ("bid", "ask")
+        for name in ("open", "high", "low", "close")
+    },
+    **{
+        ("intraday_quotes", f"{side}_size"): (("not negative", pl.col(f"{side}_size") >= 0.0),)
+        for side in ("bid", "ask")
+    },
     **{
         (table, name): (("not empty", pl.col(name).str.len_chars() > 0),)
         for table, name in (
@@ -134,6 +151,22 @@ _COLUMN_RULES: dict[tuple[str, str], Rules] = {
             ("signals", "alpha"),
             ("rejected_rows", "vendor"),
             ("rejected_rows", "source"),
+            ("corporate_actions", "vendor"),
+            ("corporate_actions", "symbol"),
+            ("reconciliation", "symbol"),
+            ("reconciliation", "vendor"),
+            ("reconciliation", "other"),
+            ("reconciliation", "detail"),
+            ("anomalies", "symbol"),
+            ("anomalies", "subject"),
+            ("anomalies", "detail"),
+            ("intraday_bars", "vendor"),
+            ("intraday_bars", "symbol"),
+            ("intraday_quotes", "vendor"),
+            ("intraday_quotes", "symbol"),
+            ("trades", "vendor"),
+            ("trades", "symbol"),
+            ("trades", "trade_id"),
         )
     },
     ("rejected_rows", "row"): (("from 1", pl.col("row") >= 1),),
@@ -150,7 +183,25 @@ _COLUMN_RULES: dict[tuple[str, str], Rules] = {
     ("signals", "strength"): (_unit("strength"),),
     ("signals", "confidence"): (_unit("confidence"),),
     ("signals", "risk"): (_unit("risk"),),
+    ("bars", "level_factor"): (("above 0", pl.col("level_factor") > 0.0),),
+    ("bars", "vendor_change"): (_one_of("vendor_change", ("agreed", "adjusted", "unconfirmed")),),
+    ("corporate_actions", "kind"): (_one_of("kind", ("split", "dividend", "spin_off")),),
+    ("corporate_actions", "ratio"): (("above 0", pl.col("ratio") > 0.0),),
+    ("corporate_actions", "amount"): (("above 0", pl.col("amount") > 0.0),),
+    ("corporate_actions", "origin"): (_one_of("origin", ("reported", "inferred")),),
+    ("reconciliation", "break_class"): (_one_of("break_class", CLASSES),),
+    ("anomalies", "detector"): (_one_of("detector", DETECTORS),),
+    ("anomalies", "severity"): (("not negative", pl.col("severity") >= 0.0),),
+    **{
+        (table, "seconds"): (("within a session", pl.col("seconds").is_between(1, 86_400)),)
+        for table in ("intraday_bars", "intraday_quotes")
+    },
+    ("trades", "price"): (("above 0", pl.col("price") > 0.0),),
+    ("trades", "size"): (("above 0", pl.col("size") > 0.0),),
+    ("trades", "side"): (_one_of("side", ("buy", "sell")),),
 }
+
+_WRONG = (pl.col("wrong") == pl.col("vendor")) | (pl.col("wrong") == pl.col("other")) | (pl.col("wrong") == UNKNOWN)
 
 _KNOWN_AFTER: tuple[str, pl.Expr] = (
     "known on or after its session",
@@ -158,7 +209,34 @@ _KNOWN_AFTER: tuple[str, pl.Expr] = (
 )
 _QUANTILES = ("q05", "q25", "q50", "q75", "q95")
 
+# A bar's own time lies in its session or the night before it (venues that open on the eve, time zones ahead of UTC).
+_IN_SESSION = (pl.col("bar_start").dt.date() - pl.col("session")).dt.total_days().is_between(-1, 1)
+_BAR_TIME: Rules = (
+    ("starts within a day of its session", _IN_SESSION),
+    (
+        "known after it began",
+        pl.col("known_at") >= pl.col("bar_start"),
+    ),
+)
+
 _ROW_RULES: dict[str, Rules] = {
+    "intraday_bars": _BAR_TIME,
+    "intraday_quotes": _BAR_TIME,  # a bid above the ask is odd, and happens
+    "trades": (("known after it was made", pl.col("known_at") >= pl.col("traded_at")),),
+    "corporate_actions": (
+        (
+            "a split has a ratio, a dividend an amount, a spin-off one of them",
+            pl.when(pl.col("kind") == "split")
+            .then(pl.col("ratio").is_not_null())
+            .when(pl.col("kind") == "dividend")
+            .then(pl.col("amount").is_not_null())
+            .otherwise(pl.col("ratio").is_not_null() | pl.col("amount").is_not_null()),
+        ),
+    ),
+    "reconciliation": (
+        ("two vendors", pl.col("vendor") != pl.col("other")),
+        ("one of the two is wrong, or unknown", _WRONG),
+    ),
     "raw_prices": (_KNOWN_AFTER,),
     "bars": (_KNOWN_AFTER,),
     "forecasts": (

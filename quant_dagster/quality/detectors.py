@@ -1,15 +1,8 @@
-"""Detectors: what looks wrong in a panel of bars, as boolean arrays, sessions by symbols.
+"""Detectors of gaps, stale and repeated bars, impossible ranges and volumes, as boolean arrays, sessions by symbols.
 
 Causal: what is said of session T uses nothing after T, so a score given on the evening of T is the score a replay
-gives. That forbids the usual test of an outlier ("did it reverse the next day?"). A huge move is instead judged by
-what T itself shows. Real crashes come with volume and a wide range, or with the whole market; a misprint copies an
-ordinary day at a wrong level. Of the 33 moves beyond 40 % in 498 US stocks, 2014 to 2024, each had at least twice
-its usual volume and twice its usual range, and a second vendor agreed wherever it had both sessions; a price with its
-decimal point displaced has neither. Where a vendor has closes only, nothing can confirm a move: it is marked as
-unconfirmed, which costs score but does not reject, unless the ratio is a power of ten.
-
-The reference for a move is the previous close *or* the median of the five before: after a misprint the return to the
-old level is therefore no outlier, and after a crash the next session is none either.
+gives. Huge moves are in ``moves``, contradictions within one bar or between symbols in ``bar_errors``, what another
+vendor says in ``evidence``.
 """
 
 from __future__ import annotations
@@ -24,7 +17,8 @@ from quant_dagster.market_data.panel import FloatArray, Panel
 from quant_dagster.quality.windows import shifted, trailing_mean
 
 BoolArray = NDArray[np.bool_]
-_REFERENCE = 5
+RECENT = 5
+"""Sessions whose median is a symbol's recent level."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +42,14 @@ class DetectorSettings:
     decimal_tolerance
         Distance from a power of ten, in log10, within which a ratio of closes may be a displaced decimal point: wide
         enough for one displaced on a day of large moves.
+    extreme, extreme_range, extreme_volume
+        Moves beyond ``extreme`` (log) are believed only with both this multiple of the usual range and this multiple
+        of the usual money traded; between a huge move and an extreme one, either of ``confirming`` is enough.
+    split_sigmas, split_tolerance, split_range, split_volume
+        A move within this many usual ones, and this log distance, of a split's ratio may be a split that was not
+        adjusted for (or twice): it is believed only with both these multiples of range and money.
+    range_share
+        The least range of the day, as a share of an extreme move, with which it is believed.
     decimal_range, decimal_volume
         What it takes to believe such a move all the same: a range of the day (log high over low) of at least this
         share of the move, and this multiple of the usual volume.
@@ -55,6 +57,17 @@ class DetectorSettings:
         Multiple of the usual volume, and its inverse, beyond which volume is not believed.
     ohlc_tolerance
         Relative distance a price may lie outside low to high before the bar contradicts itself (float32 sources).
+    extreme_wick, wick_multiple
+        A high or low further than this (log) from both open and close, and than this multiple of the usual range, is
+        not believed on a session whose volume is ordinary.
+    zero_run
+        Sessions without trades in a row that make a run.
+    outlying
+        Robust z of a move against all moves of the session, and half as many of the symbol's own usual moves, beyond
+        which a move that neither range nor volume bears out is outlying.
+    digits_window, digits_minimum, digits_deviation
+        Sessions, and the fewest, whose volumes' first digits are held against Benford's law, and the mean absolute
+        deviation from it that is too far.
     """
 
     window: int = 60
@@ -64,17 +77,33 @@ class DetectorSettings:
     move: float = 0.15
     move_sigmas: float = 6.0
     confirming: float = 2.0
+    extreme: float = 0.3
+    extreme_range: float = 1.5
+    extreme_volume: float = 1.3
+    split_sigmas: float = 2.5
+    split_tolerance: float = 0.06
+    split_range: float = 2.0
+    split_volume: float = 2.0
+    range_share: float = 0.05
     market_move: float = 0.02
     decimal_tolerance: float = 0.15
     decimal_range: float = 0.1
     decimal_volume: float = 5.0
     absurd_volume: float = 200.0
     ohlc_tolerance: float = 1e-5
+    extreme_wick: float = 0.25
+    wick_multiple: float = 8.0
+    zero_run: int = 3
+    outlying: float = 8.0
+    digits_window: int = 252
+    digits_minimum: int = 120
+    digits_deviation: float = 0.13
 
     @property
     def reach(self) -> int:
         """Sessions before T that what is said of T depends on."""
-        return max(self.window + 2, self.gone_after + 1, 3 * self.stale_after, _REFERENCE + 1)
+        habit = self.window + self.gone_after + 2 * RECENT + 4  # the vendors' usual disagreement needs the most
+        return max(habit, 3 * self.stale_after, self.digits_window + 1)
 
 
 def missing_sessions(panel: Panel, settings: DetectorSettings) -> BoolArray:
@@ -123,61 +152,8 @@ def zero_volume(panel: Panel) -> BoolArray:
 
 def absurd_volume(panel: Panel, settings: DetectorSettings) -> BoolArray:
     """Volume ``absurd_volume`` times the usual, or that fraction of it."""
-    distance = np.abs(_relative_volume(panel, settings))
+    distance = np.abs(relative_volume(panel, settings))
     return np.asarray(distance > np.log(settings.absurd_volume))
-
-
-@dataclass(frozen=True)
-class Moves:
-    """Huge moves by what speaks for them; a cell is True in at most one.
-
-    Attributes
-    ----------
-    confirmed
-        Volume, range or the market bear it out.
-    unconfirmed
-        The vendor has neither volume nor range.
-    contradicted
-        Volume and range (those the vendor has) are those of an ordinary day.
-    decimal_shift
-        The ratio of closes is about a power of ten, and the day's range and volume are not those of such a collapse.
-    """
-
-    confirmed: BoolArray
-    unconfirmed: BoolArray
-    contradicted: BoolArray
-    decimal_shift: BoolArray
-
-
-def huge_moves(panel: Panel, settings: DetectorSettings) -> Moves:
-    """Classify every move that is huge for its symbol."""
-    log_close = np.log(panel.close)
-    step = log_close - shifted(log_close, 1)
-    from_level = log_close - _recent_level(log_close)
-    move = np.where(np.abs(from_level) < np.abs(step), from_level, step)
-    move = np.where(np.isnan(step), from_level, move)
-    usual = trailing_mean(np.minimum(np.abs(step), 0.25), settings.window, settings.minimum) * np.sqrt(np.pi / 2)
-    limit = np.fmax(settings.move, settings.move_sigmas * np.where(np.isnan(usual), 0.0, usual))
-    huge = np.abs(move) > limit
-
-    with np.errstate(invalid="ignore", divide="ignore"):
-        spread = np.log(panel.high / panel.low)
-        wide = spread / trailing_mean(spread, settings.window, settings.minimum)
-    busy = np.exp(np.minimum(_relative_volume(panel, settings), 50.0))
-    by_range, by_volume = wide >= settings.confirming, busy >= settings.confirming
-    silent = np.isnan(wide) & np.isnan(busy)
-    tens = move / np.log(10.0)
-    power_of_ten = (np.rint(tens) != 0) & (np.abs(tens - np.rint(tens)) < settings.decimal_tolerance)
-    collapse = (spread >= settings.decimal_range * np.abs(move)) & (busy >= settings.decimal_volume)
-    decimal_shift = huge & power_of_ten & ~collapse
-    plain = huge & ~decimal_shift
-    confirmed = plain & (by_range | by_volume | _with_the_market(step, settings))
-    return Moves(
-        confirmed=np.asarray(confirmed),
-        unconfirmed=np.asarray(plain & ~confirmed & silent),
-        contradicted=np.asarray(plain & ~confirmed & ~silent),
-        decimal_shift=np.asarray(decimal_shift),
-    )
 
 
 def time_order_problems(bars: pl.DataFrame) -> pl.DataFrame:
@@ -194,29 +170,8 @@ def time_order_problems(bars: pl.DataFrame) -> pl.DataFrame:
     return marked.filter(pl.col("session") <= pl.col("previous"))
 
 
-def _relative_volume(panel: Panel, settings: DetectorSettings) -> FloatArray:
+def relative_volume(panel: Panel, settings: DetectorSettings) -> FloatArray:
     """Log of volume over its usual level (geometric mean of the window); NaN where either is absent or zero."""
     log_volume = np.full(panel.volume.shape, np.nan, order="F")
     np.log(panel.volume, out=log_volume, where=panel.volume > 0)
     return np.asarray(log_volume - trailing_mean(log_volume, settings.window, settings.minimum))
-
-
-def _recent_level(log_close: FloatArray) -> FloatArray:
-    """Median of the five closes before each session (of those there are)."""
-    earlier = np.stack([shifted(log_close, lag) for lag in range(1, _REFERENCE + 1)])
-    complete = ~np.isnan(earlier).any(axis=0)
-    level = np.full(log_close.shape, np.nan, order="F")
-    level[complete] = np.median(earlier[:, complete], axis=0)
-    partly = ~complete & ~np.isnan(earlier).all(axis=0)
-    level[partly] = np.nanmedian(earlier[:, partly], axis=0)
-    return level
-
-
-def _with_the_market(step: FloatArray, settings: DetectorSettings) -> BoolArray:
-    """The median of all symbols moved the same way, and the move is at most six times it."""
-    known = ~np.isnan(step).all(axis=1)
-    market = np.full(step.shape[0], np.nan)
-    market[known] = np.nanmedian(step[known], axis=1)
-    middle = market[:, None]
-    same_way = np.sign(step) == np.sign(middle)
-    return np.asarray(same_way & (np.abs(middle) >= settings.market_move) & (np.abs(step) <= 6.0 * np.abs(middle)))

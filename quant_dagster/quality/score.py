@@ -5,10 +5,15 @@ one. Below the desk's minimum (0.6 by default) a symbol is not traded on that se
 alone
 
 - what makes a price useless rejects: no bar, a displaced decimal point, a huge move that volume and range
-  contradict, a bar delivered twice, prices far outside their own range, no volume where the universe demands it;
+  contradict, a split not adjusted for, a bar delivered twice or under another symbol or date, prices far outside
+  their own range, prices that moved without volume, no volume where the universe demands it, and a bar that another
+  vendor contradicts unless that vendor is the one that is wrong;
 - what is merely odd does not: a confirmed crash (0.95), an unconfirmed one in closes-only data (0.65), a stale
   price at first (0.7), a session without trades (0.7);
 - two odd things together reject: a stale price without volume (0.49).
+
+Another vendor works both ways: a move it shows too is genuine whatever range and volume say, and an unchanged price
+it shows too, with volume, is not stale.
 """
 
 from __future__ import annotations
@@ -22,8 +27,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from quant_dagster.market_data.panel import FloatArray, Panel
-from quant_dagster.quality import detectors
-from quant_dagster.quality.detectors import DetectorSettings
+from quant_dagster.quality import bar_errors, benford, detectors
+from quant_dagster.quality.comparison import EvidenceSettings
+from quant_dagster.quality.detectors import BoolArray, DetectorSettings
+from quant_dagster.quality.evidence import Evidence, gather_evidence
+from quant_dagster.quality.moves import Day, huge_moves, measure_day
 from quant_dagster.storage.tables import TABLES
 
 PENALTIES: dict[str, float] = {
@@ -39,6 +47,21 @@ PENALTIES: dict[str, float] = {
     "zero_volume": 0.3,
     "absurd_volume": 0.2,
     "volume_missing": 0.5,
+    "split_like": 0.6,
+    "crossed_range": 0.5,
+    "extreme_wick": 0.5,
+    "repeated_prices": 0.5,
+    "foreign_bar": 0.6,
+    "traded_without_volume": 0.5,
+    "zero_volume_run": 0.1,
+    "outlying_move": 0.2,
+    "volume_digits": 0.05,
+    "vendor_contradiction": 0.6,
+    "vendor_dispute": 0.05,
+    "shifted_date": 0.6,
+    "field_contradiction": 0.5,
+    "volume_contradiction": 0.3,
+    "unsettled_level": 0.1,
 }
 """What each issue costs. ``stale_price`` grows to twice this at three times the length that makes a price stale."""
 
@@ -50,12 +73,13 @@ NOT_EVALUATED: dict[str, str] = {
     "volume": "no volume: zero and absurd volume",
     "confirmation": "neither range nor volume: a huge move can be neither confirmed nor contradicted",
     "history": "too few sessions before this one to know what is usual for the symbol",
+    "second_vendor": "no other vendor's bar to compare with",
 }
 """Codes of checks that could not be made."""
 
 _ISSUES = tuple(PENALTIES)
 _UNKNOWNS = tuple(NOT_EVALUATED)
-BitArray = NDArray[np.uint16]
+BitArray = NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
@@ -76,7 +100,7 @@ class Scores:
 
     def has(self, issue: str) -> NDArray[np.bool_]:
         """Where ``issue`` was found."""
-        return np.asarray((self.issues & np.uint16(1 << _ISSUES.index(issue))) != 0)
+        return np.asarray((self.issues & np.uint32(1 << _ISSUES.index(issue))) != 0)
 
 
 @dataclass(frozen=True)
@@ -85,6 +109,7 @@ class QualitySettings:
 
     volume_required: bool = True
     detectors: DetectorSettings = field(default_factory=DetectorSettings)
+    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
 
     @property
     def reach(self) -> int:
@@ -92,33 +117,29 @@ class QualitySettings:
         return self.detectors.reach
 
 
-def score(panel: Panel, settings: QualitySettings | None = None) -> Scores:
+def score(panel: Panel, settings: QualitySettings | None = None, others: Sequence[Panel] = ()) -> Scores:
     """Score every bar of a panel; the score of a session uses nothing after it.
 
     Sessions closer than ``settings.reach`` to the start of the panel are scored from the history there is: give that
     many more for a score that does not depend on where the panel starts.
+
+    Parameters
+    ----------
+    others
+        What other vendors say, one panel each, with the sessions and symbols of ``panel``: NaN where a vendor has no
+        bar, and where the bar in ``panel`` is that vendor's own.
     """
     settings = settings or QualitySettings()
     thresholds = settings.detectors
     present = ~np.isnan(panel.close)
     no_volume = present & np.isnan(panel.volume)
-    excess = detectors.ohlc_excess(panel)
+    day = measure_day(panel, thresholds)
+    evidence = gather_evidence(panel, others, day, thresholds, settings.evidence)
     runs = detectors.stale_runs(panel)
-    moves = detectors.huge_moves(panel, thresholds)
-    found = {
-        "missing_session": detectors.missing_sessions(panel, thresholds),
-        "decimal_shift": moves.decimal_shift,
-        "contradicted_move": moves.contradicted,
-        "unconfirmed_move": moves.unconfirmed,
-        "large_move": moves.confirmed,
-        "ohlc_impossible": excess > IMPOSSIBLE_EXCESS,
-        "ohlc_inconsistent": (excess > thresholds.ohlc_tolerance) & (excess <= IMPOSSIBLE_EXCESS),
-        "repeated_bar": detectors.repeated_bars(panel),
-        "stale_price": runs >= thresholds.stale_after,
-        "zero_volume": detectors.zero_volume(panel),
-        "absurd_volume": detectors.absurd_volume(panel, thresholds),
-        "volume_missing": no_volume if settings.volume_required else np.zeros_like(no_volume),
-    }
+    found = _found_alone(panel, day, runs, thresholds, evidence)
+    found["volume_missing"] = no_volume if settings.volume_required else np.zeros_like(no_volume)
+    if evidence is not None:
+        found |= _found_together(evidence)
     no_range = present & (np.isnan(panel.high) | np.isnan(panel.low))
     first = np.where(present.any(axis=0), present.argmax(axis=0), len(panel.sessions))
     age = np.arange(len(panel.sessions))[:, None] - first[None, :]
@@ -127,18 +148,72 @@ def score(panel: Panel, settings: QualitySettings | None = None) -> Scores:
         "volume": no_volume,
         "confirmation": no_range & no_volume,
         "history": present & (age < thresholds.minimum),
+        "second_vendor": present if evidence is None else present & ~evidence.compared,
     }
-    listed = present | found["missing_session"]
-    result = np.where(listed, 1.0, np.nan)
+    result = np.where(present | found["missing_session"], 1.0, np.nan)
     for issue, where in found.items():
         result[where] *= 1.0 - PENALTIES[issue]
     result[found["stale_price"]] *= _long_stale(runs[found["stale_price"]], thresholds.stale_after)
     return Scores(np.asfortranarray(result), _bits(found, _ISSUES), _bits(unknown, _UNKNOWNS))
 
 
-def quality_frame(panel: Panel, sessions: Sequence[date], settings: QualitySettings | None = None) -> pl.DataFrame:
-    """Rows of lake table ``quality`` for ``sessions``, for every symbol that is listed on them."""
-    scores = score(panel, settings)
+def _found_alone(
+    panel: Panel,
+    day: Day,
+    runs: NDArray[np.int64],
+    thresholds: DetectorSettings,
+    evidence: Evidence | None,
+) -> dict[str, BoolArray]:
+    """What the panel's own bars show; moves and bars that another vendor has too are cleared."""
+    nobody = np.zeros(panel.close.shape, dtype=np.bool_)
+    agreed = nobody if evidence is None else evidence.agreed
+    same_bar = nobody if evidence is None else evidence.same_bar
+    identical = nobody if evidence is None else evidence.identical
+    moves = huge_moves(panel, thresholds, day, agreed)
+    excess = detectors.ohlc_excess(panel)
+    traded = panel.volume > 0
+    repeated = detectors.repeated_bars(panel) & ~identical
+    return {
+        "missing_session": detectors.missing_sessions(panel, thresholds),
+        "decimal_shift": moves.decimal_shift,
+        "contradicted_move": moves.contradicted,
+        "unconfirmed_move": moves.unconfirmed,
+        "large_move": moves.confirmed,
+        "split_like": moves.split_like,
+        "ohlc_impossible": excess > IMPOSSIBLE_EXCESS,
+        "ohlc_inconsistent": (excess > thresholds.ohlc_tolerance) & (excess <= IMPOSSIBLE_EXCESS),
+        "crossed_range": bar_errors.crossed_range(panel, thresholds),
+        "extreme_wick": bar_errors.extreme_wicks(panel, day, thresholds) & ~same_bar,
+        "repeated_bar": repeated,
+        "repeated_prices": bar_errors.repeated_prices(panel) & ~repeated & ~identical,
+        "foreign_bar": bar_errors.foreign_bars(panel, day) & ~same_bar,
+        "stale_price": (runs >= thresholds.stale_after) & ~(agreed & traded),
+        "zero_volume": detectors.zero_volume(panel),
+        "zero_volume_run": bar_errors.zero_volume_runs(panel, thresholds),
+        "traded_without_volume": bar_errors.traded_without_volume(panel),
+        "absurd_volume": detectors.absurd_volume(panel, thresholds),
+        "outlying_move": bar_errors.outlying_moves(day, thresholds) & ~moves.contradicted & ~moves.split_like & ~agreed,
+        "volume_digits": benford.unlikely_digits(panel, thresholds),
+    }
+
+
+def _found_together(evidence: Evidence) -> dict[str, BoolArray]:
+    """What only the comparison with other vendors shows."""
+    return {
+        "vendor_contradiction": evidence.contradicted,
+        "vendor_dispute": evidence.disputed,
+        "shifted_date": evidence.shifted_date,
+        "field_contradiction": evidence.field_contradicted,
+        "volume_contradiction": evidence.volume_contradicted,
+        "unsettled_level": evidence.unsettled,
+    }
+
+
+def quality_frame(
+    panel: Panel, sessions: Sequence[date], settings: QualitySettings | None = None, others: Sequence[Panel] = ()
+) -> pl.DataFrame:
+    """Rows of lake table ``quality`` for ``sessions``, for every symbol that is listed on them; see ``score``."""
+    scores = score(panel, settings, others)
     wanted = np.isin(panel.sessions, np.array(list(sessions), dtype="datetime64[D]"))
     rows, columns = np.nonzero(~np.isnan(scores.score) & wanted[:, None])
     frame = pl.DataFrame(
@@ -162,9 +237,11 @@ def _long_stale(runs: NDArray[np.int64], stale_after: int) -> FloatArray:
 
 def _bits(found: dict[str, NDArray[np.bool_]], codes: Sequence[str]) -> BitArray:
     shape = next(iter(found.values())).shape
-    bits = np.zeros(shape, dtype=np.uint16, order="F")
+    bits = np.zeros(shape, dtype=np.uint32, order="F")
     for position, code in enumerate(codes):
-        bits[found[code]] |= np.uint16(1 << position)
+        if code not in found:  # what needs another vendor, and there is none
+            continue
+        bits[found[code]] |= np.uint32(1 << position)
     return bits
 
 

@@ -82,7 +82,10 @@ class RiskDecision:
 
 @dataclass(frozen=True)
 class MarketFacts:
-    """What the gate knows of a symbol at the decision: prices in currency, volumes in shares; None is unknown."""
+    """What the gate knows of a symbol at the decision: prices in currency, volumes in shares; None is unknown.
+
+    ``instrument_problem`` is why new exposure to the instrument cannot be taken, None if it can.
+    """
 
     price: float
     price_session: date
@@ -90,6 +93,8 @@ class MarketFacts:
     average_volume: float | None
     sector: str
     lot_size: int = 1
+    tick_size: Decimal = Decimal("0.01")
+    instrument_problem: str | None = None
 
 
 @dataclass
@@ -202,6 +207,12 @@ class Gate:
             (f"control_{self.mode.name.lower()}", mode_ok, float(self.mode), 0.0),
             ("stale_data", fresh, None if age is None else float(age), float(self.limits.max_price_age_sessions)),
             ("price_collar", in_collar or reducing, move, self.limits.price_collar),
+            (
+                "instrument",
+                facts.instrument_problem is None or reducing,
+                float(facts.instrument_problem is not None),
+                0.0,
+            ),
             ("duplicate_order", not duplicate, float(duplicate), 0.0),
             (
                 "order_limit",

@@ -19,7 +19,11 @@ _OLD = "__old"
 
 @dataclass(frozen=True)
 class Change:
-    """Counts of a write, and the whole new content of the months in which something changes."""
+    """Counts of a write, and the whole new content of the months in which something changes.
+
+    ``replaced`` holds the stored rows that get another value, as they were, with ``superseded_at``: when the new value
+    became known. It is empty for tables that do not keep them.
+    """
 
     inserted: int
     updated: int
@@ -27,6 +31,7 @@ class Change:
     deleted: int
     months: frozenset[str]
     content: pl.DataFrame
+    replaced: pl.DataFrame
 
 
 def merge_change(table: LakeTable, new: pl.DataFrame, old: pl.DataFrame, ignore: Collection[str] = ()) -> Change:
@@ -47,6 +52,7 @@ def merge_change(table: LakeTable, new: pl.DataFrame, old: pl.DataFrame, ignore:
         deleted=0,
         months=months,
         content=pl.concat([kept, touched], how="diagonal"),
+        replaced=_replaced(table, complete.filter(state == "updated"), old),
     )
 
 
@@ -67,7 +73,50 @@ def replace_change(table: LakeTable, new: pl.DataFrame, old: pl.DataFrame, sessi
         deleted=gone.height,
         months=months,
         content=pl.concat([old.filter(inside & ~in_scope), complete.filter(inside)], how="diagonal"),
+        replaced=_replaced(table, complete.filter(state == "updated"), stored),
     )
+
+
+def difference(table: LakeTable, old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """What turns ``old`` into ``new``.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``change`` (inserted, updated, deleted), ``changed_columns`` (comma-joined; empty unless updated), then the
+        table's columns: the new row, or the one that went. Ordered by session and key.
+    """
+    key = list(table.key)
+    types = {**old.schema, **new.schema}
+    old, new = (
+        frame.with_columns(pl.lit(None, t).alias(n) for n, t in types.items() if n not in frame.columns).select(
+            list(types)
+        )
+        for frame in (old, new)
+    )
+    values = [name for name in types if name not in key]
+    before = old.select(*key, *(pl.col(name).alias(name + _OLD) for name in values), pl.lit(True).alias(_OLD))
+    joined = new.join(before, on=key, how="left", maintain_order="left")
+    differs = [pl.when(pl.col(n).ne_missing(pl.col(n + _OLD))).then(pl.lit(n)) for n in values]
+    marked = joined.with_columns(
+        changed_columns=pl.concat_str(differs, separator=",", ignore_nulls=True).fill_null(""),
+        known=pl.col(_OLD).is_not_null(),
+    )
+    changed = marked.filter(~pl.col("known") | (pl.col("changed_columns") != "")).select(
+        pl.when(pl.col("known")).then(pl.lit("updated")).otherwise(pl.lit("inserted")).alias("change"),
+        pl.when(pl.col("known")).then("changed_columns").otherwise(pl.lit("")).alias("changed_columns"),
+        *types,
+    )
+    gone = old.join(new, on=key, how="anti")
+    deleted = gone.select(pl.lit("deleted").alias("change"), pl.lit("").alias("changed_columns"), *types)
+    return pl.concat([changed, deleted]).sort(table.order)
+
+
+def _replaced(table: LakeTable, updated: pl.DataFrame, old: pl.DataFrame) -> pl.DataFrame:
+    if not table.keeps_superseded:
+        return old.clear()
+    newer = updated.select(*table.key, pl.col("known_at").alias("superseded_at"))
+    return old.join(newer, on=list(table.key), how="inner")
 
 
 def _align(table: LakeTable, new: pl.DataFrame, old: pl.DataFrame) -> pl.DataFrame:

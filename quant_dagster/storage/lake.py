@@ -12,7 +12,8 @@ import random
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as time_of_day
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from quant_dagster.errors import StorageError
-from quant_dagster.storage.changes import Change, merge_change, replace_change
+from quant_dagster.storage.changes import Change, difference, merge_change, replace_change
 from quant_dagster.storage.conform import conform, refuse_changed_types
 from quant_dagster.storage.delta import (
     TableVersion,
@@ -32,12 +33,13 @@ from quant_dagster.storage.delta import (
     table_version,
     with_text_views,
 )
-from quant_dagster.storage.tables import PARTITION, TABLES, LakeTable, lake_table
+from quant_dagster.storage.tables import PARTITION, SUPERSEDED, TABLES, LakeTable, lake_table
 
 if TYPE_CHECKING:
     import pyarrow.dataset
 
 _ATTEMPTS = 30
+_PRESENT = "__present"
 _LONGEST_WAIT_SECONDS = 0.5
 # A cycle is replayed from the versions it recorded, so the log outlives Delta's default of 30 days.
 _CONFIGURATION = {"delta.logRetentionDuration": "interval 3650 days"}
@@ -57,6 +59,16 @@ class Commit:
     def changed(self) -> bool:
         """Whether this write made a version."""
         return bool(self.inserted or self.updated or self.deleted)
+
+
+@dataclass(frozen=True)
+class Maintained:
+    """What maintenance did to a table, or would do."""
+
+    table: str
+    files_compacted: int
+    files_deleted: int
+    dry_run: bool
 
 
 class Lake:
@@ -116,6 +128,7 @@ class Lake:
         where: pl.Expr | None = None,
         version: int | None = None,
         as_of: datetime | None = None,
+        known_on: date | None = None,
         ordered: bool = True,
     ) -> pl.DataFrame:
         """Rows of a table; only the files, columns and rows asked for are read.
@@ -128,6 +141,9 @@ class Lake:
             Further condition on the columns.
         version, as_of
             Read an earlier state: by version, or as it was committed at an instant (aware datetime).
+        known_on
+            Read what was known at the end of that day (UTC), by ``known_at``: a value restated later is read as it
+            was before, however long ago that was. Of tables without ``known_at``, sessions up to that day.
         ordered
             Sort by session, then the rest of the key. Without, rows come in an order that may change.
 
@@ -139,6 +155,8 @@ class Lake:
         definition = lake_table(table)
         snapshot = self._snapshot(table, version=version, as_of=as_of)
         lazy = definition.empty().lazy() if snapshot is None else self._scan(definition, snapshot, start, end)
+        if known_on is not None:
+            lazy = self._known_on(definition, lazy, known_on, start, end)
         available = lazy.collect_schema().names()
         wanted = list(columns) if columns is not None else [name for name in available if name != PARTITION]
         if unknown := [name for name in wanted if name not in available]:
@@ -149,6 +167,47 @@ class Lake:
             return lazy.select(wanted).collect()
         extra = [name for name in definition.order if name not in wanted]
         return lazy.select(wanted + extra).collect().sort(definition.order, maintain_order=True).select(wanted)
+
+    def changes(self, table: str, since: int, until: int | None = None) -> pl.DataFrame:
+        """What changed in a table between two versions: the answer to "what is new since I last looked?".
+
+        Only files that one of the versions has and the other has not are read.
+
+        Parameters
+        ----------
+        since
+            The version already seen.
+        until
+            The version to compare with; default: the newest.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``change`` (inserted, updated, deleted), ``changed_columns``, and the table's columns.
+
+        Raises
+        ------
+        StorageError
+            There is no such version, or its files were deleted by vacuum.
+        """
+        definition = lake_table(table)
+        newest = self._require(table)
+        until = newest.version() if until is None else until
+        if not 0 <= since <= until:
+            raise StorageError(f"changes of '{table}' from version {since} to {until}: name an earlier version first")
+        snapshots = [self._at_version(table, version, newest.version()) for version in (since, until)]
+        files = [set(file_paths(snapshot, None)) for snapshot in snapshots]
+        try:
+            old, new = (
+                self._scan_files(definition, snapshot, sorted(mine - other)).collect()
+                for snapshot, mine, other in zip(snapshots, files, reversed(files), strict=True)
+            )
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise StorageError(
+                f"changes of '{table}' since version {since}: its files are gone (vacuum deletes what is older than "
+                f"storage.retention_hours); read the whole table instead: {error}"
+            ) from error
+        return difference(definition, old, new)
 
     def version(self, table: str) -> int | None:
         """The table's newest version, or None where it does not exist."""
@@ -216,6 +275,15 @@ class Lake:
         snapshot = self._require(table)
         return snapshot.vacuum(retention_hours=retention_hours, dry_run=dry_run, enforce_retention_duration=False)
 
+    def maintain(self, retention_hours: int, *, dry_run: bool = False) -> list[Maintained]:
+        """Compact and vacuum every table; see `compact` and `vacuum`."""
+        done = []
+        for name in self.tables():
+            compacted = 0 if dry_run else self.compact(name)
+            deleted = self.vacuum(name, retention_hours, dry_run=dry_run)
+            done.append(Maintained(name, compacted, len(deleted), dry_run))
+        return done
+
     def _require(self, table: str) -> DeltaTable:
         snapshot = self._snapshot(table)
         if snapshot is None:
@@ -247,10 +315,33 @@ class Lake:
     def _scan(self, definition: LakeTable, snapshot: DeltaTable, start: date | None, end: date | None) -> pl.LazyFrame:
         if snapshot.protocol().min_reader_version > 1:  # written by another engine with newer features
             return pl.scan_delta(snapshot)
-        return self._scan_files(snapshot, files_between(definition, snapshot, start, end))
+        return self._scan_files(definition, snapshot, files_between(definition, snapshot, start, end))
 
-    def _scan_files(self, snapshot: DeltaTable, files: Sequence[str]) -> pl.LazyFrame:
-        schema = stored_schema(snapshot)
+    def _known_on(
+        self, definition: LakeTable, lazy: pl.LazyFrame, day: date, start: date | None, end: date | None
+    ) -> pl.LazyFrame:
+        """Of every key the newest value known at the end of ``day``, replaced ones included."""
+        if "known_at" not in definition.schema:
+            return lazy.filter(pl.col("session") <= day) if "session" in definition.schema else lazy
+        known = pl.col("known_at") < datetime.combine(day, time_of_day(), UTC) + timedelta(days=1)
+        older = self._snapshot(definition.name + SUPERSEDED) if definition.keeps_superseded else None
+        if older is None:
+            return lazy.filter(known)
+        names = lazy.collect_schema().names()
+        replaced = self._scan(lake_table(definition.name + SUPERSEDED), older, start, end)
+        both = pl.concat(
+            [
+                replaced.filter(known).with_columns(pl.lit(False).alias(_PRESENT)),
+                lazy.filter(known).with_columns(pl.lit(True).alias(_PRESENT)),
+            ],
+            how="diagonal",
+        )
+        newest = both.sort("known_at", _PRESENT).unique(list(definition.key), keep="last", maintain_order=True)
+        return newest.select(names)
+
+    def _scan_files(self, definition: LakeTable, snapshot: DeltaTable, files: Sequence[str]) -> pl.LazyFrame:
+        # A column declared after the table was made is read as absent.
+        schema = pl.Schema(stored_schema(snapshot) | dict(definition.schema))
         if not files:
             return pl.LazyFrame(schema=schema)
         return pl.scan_parquet(
@@ -318,9 +409,12 @@ class Lake:
         refuse_changed_types(definition, new.schema, stored_schema(snapshot))
         predicate = [(PARTITION, "in", sorted(months))] if months else None
         files = file_paths(snapshot, predicate) if months is None or months else []
-        change = work_out(new, self._scan_files(snapshot, files).collect())
+        change = work_out(new, self._scan_files(definition, snapshot, files).collect())
         if not (change.inserted or change.updated or change.deleted):
             return Commit(snapshot.version(), 0, 0, change.unchanged)
+        if change.replaced.height:
+            # Before the commit that replaces them: killed in between, they are kept twice and nothing is lost.
+            self.merge(definition.name + SUPERSEDED, change.replaced)
         write_deltalake(
             snapshot,
             _laid_out(definition, change.content),

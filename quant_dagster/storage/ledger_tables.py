@@ -241,3 +241,107 @@ audit_log = Table(
     Column("previous_hash", String(64), nullable=False),
     Column("hash", String(64), nullable=False),
 )
+
+
+# -- market data services ---------------------------------------------------------------------------------------------
+
+# One row per protected service, shared by every process. A row that cannot be read counts as open.
+circuit_breakers = Table(
+    "circuit_breakers",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("state", String(12), nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("successes", Integer, nullable=False),
+    Column("opened_at", UtcDateTime),
+    Column("retry_at", UtcDateTime),
+    Column("probe_holder", String(128)),
+    Column("probe_expires_at", UtcDateTime),
+    Column("reason", Text, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)
+
+# Requests made in a window: a budget that all processes share.
+request_budgets = Table(
+    "request_budgets",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("window_seconds", Integer, primary_key=True),
+    Column("window_start", UtcDateTime, primary_key=True),
+    Column("used", Integer, nullable=False),
+)
+
+# How each request to a service went; the newest few hundred of each are kept.
+service_observations = Table(
+    "service_observations",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("operation", String(48), nullable=False),
+    Column("outcome", String(24), nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)
+
+# Every change of the vendor an asset class is served by; the newest row of a class is in force.
+vendor_switches = Table(
+    "vendor_switches",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("asset_class", String(24), nullable=False),
+    Column("vendor", String(64), nullable=False),
+    Column("previous", String(64)),
+    Column("actor", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("sessions", CanonicalJson, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)
+
+# How far a backfill has come, per vendor and symbol.
+backfill_progress = Table(
+    "backfill_progress",
+    metadata,
+    Column("vendor", String(64), primary_key=True),
+    Column("symbol", String(32), primary_key=True),
+    Column("first", Date, nullable=False),
+    Column("last", Date, nullable=False),
+    Column("sessions", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)
+
+# Symbols that are not to be traded on until a person or a clean reconciliation releases them.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("symbol", String(32), primary_key=True),
+    Column("since", Date, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("released_on", Date),
+    Column("released_by", String(64)),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)
+
+# The instrument master: what is true of an instrument from a date on.
+instruments = Table(
+    "instruments",
+    metadata,
+    Column("symbol", String(32), primary_key=True),
+    Column("valid_from", Date, primary_key=True),
+    Column("valid_to", Date),
+    Column("name", String(128), nullable=False),
+    Column("asset_class", String(24), nullable=False),
+    Column("exchange", String(16), nullable=False),
+    Column("currency", String(8), nullable=False),
+    _quantity("tick_size"),
+    _quantity("lot_size"),
+    _quantity("multiplier"),
+    _money("minimum_notional", nullable=True),
+    Column("trading_hours", CanonicalJson, nullable=False),
+    Column("identifiers", CanonicalJson, nullable=False),
+    Column("source", String(64), nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)

@@ -35,6 +35,9 @@ class LakeTable:
         Columns that name a row; a merge updates the row with the same key.
     partitioned
         Whether files are laid out by the month of ``session`` (column ``month``, kept out of what is read).
+    keeps_superseded
+        Whether a row that is replaced goes to the table's ``<name>_superseded``, so that what was known on any date
+        can be told for ever. Such a table has ``known_at``.
     """
 
     name: str
@@ -42,6 +45,7 @@ class LakeTable:
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     partitioned: bool = True
+    keeps_superseded: bool = False
 
     @property
     def schema(self) -> pl.Schema:
@@ -94,6 +98,7 @@ _DEFINITIONS = (
         description="Daily prices as received, one row per vendor, symbol and session.",
         columns=(_VENDOR, _SYMBOL, _SESSION, *_prices("in the vendor's units"), _KNOWN_AT, _ROW_HASH),
         key=("vendor", "symbol", "session"),
+        keeps_superseded=True,
     ),
     LakeTable(
         name="rejected_rows",
@@ -114,8 +119,26 @@ _DEFINITIONS = (
     LakeTable(
         name="bars",
         description="Daily bars the desk trades on: the best vendor's row for each symbol and session.",
-        columns=(_SYMBOL, _SESSION, *_prices("in the vendor's units"), _VENDOR, _KNOWN_AT, _ROW_HASH),
+        columns=(
+            _SYMBOL,
+            _SESSION,
+            *_prices("in the units of the symbol's home vendor"),
+            _VENDOR,
+            _KNOWN_AT,
+            _ROW_HASH,
+            _number(
+                "level_factor",
+                "what another vendor's prices were multiplied by to stand at the home vendor's level; null: nothing",
+                nullable=True,
+            ),
+            _text(
+                "vendor_change",
+                "how a bar of another vendor than the one before came in: 'agreed', 'adjusted' or 'unconfirmed'",
+                nullable=True,
+            ),
+        ),
         key=("symbol", "session"),
+        keeps_superseded=True,
     ),
     LakeTable(
         name="quality",
@@ -167,9 +190,125 @@ _DEFINITIONS = (
         ),
         key=("session", "symbol", "alpha"),
     ),
+    LakeTable(
+        name="corporate_actions",
+        description="Splits, dividends and spin-offs by ex-date: reported by a vendor, or inferred from prices.",
+        columns=(
+            _VENDOR,
+            _SYMBOL,
+            Column("session", pl.Date(), "ex-date: the first session that trades without the right"),
+            _text("kind", "'split', 'dividend' or 'spin_off'"),
+            _number("ratio", "new shares per old share of a split; null otherwise", nullable=True),
+            _number("amount", "cash (or value of what was spun off) per share before the ex-date", nullable=True),
+            _text("origin", "'reported' by the vendor, or 'inferred' from prices"),
+            _text("confirmed_by", "who else shows the same action, comma-joined; empty: nobody"),
+            _KNOWN_AT,
+        ),
+        key=("vendor", "symbol", "session", "kind"),
+        keeps_superseded=True,
+    ),
+    LakeTable(
+        name="reconciliation",
+        description="Breaks between two vendors, one row per symbol, session and class. What agrees is not listed.",
+        columns=(
+            _SYMBOL,
+            _SESSION,
+            _text("vendor", "first vendor"),
+            _text("other", "second vendor"),
+            _text("break_class", "'bad_print', 'adjustment', 'missing', 'stale' or 'volume_only'"),
+            _text("wrong", "the vendor that is wrong as far as can be told, or 'unknown'"),
+            _text("field", "field that differs most", nullable=True),
+            _number("value", "first vendor's value", nullable=True),
+            _number("other_value", "second vendor's value, at the first one's level", nullable=True),
+            _text("detail", "what was found"),
+        ),
+        key=("symbol", "session", "vendor", "other", "break_class"),
+    ),
+    LakeTable(
+        name="anomalies",
+        description="Bars and features unusual for their symbol or their market: findings, not verdicts.",
+        columns=(
+            _SYMBOL,
+            _SESSION,
+            _text("detector", "which detector speaks"),
+            _text("subject", "field or feature it speaks of"),
+            _number("value", "what was found"),
+            _number("usual", "what is usual", nullable=True),
+            _number("severity", "how unusual, in robust standard deviations or the detector's own unit"),
+            _text("detail", "in words"),
+        ),
+        key=("symbol", "session", "detector", "subject"),
+    ),
+    LakeTable(
+        name="intraday_bars",
+        description="Bars shorter than a session, as received. A minute without a trade has no row.",
+        columns=(
+            _VENDOR,
+            _SYMBOL,
+            _SESSION,
+            Column("bar_start", TIMESTAMP, "first instant of the bar, UTC"),
+            Column("seconds", pl.Int32(), "length of the bar"),
+            *_prices("in the vendor's units"),
+            _KNOWN_AT,
+        ),
+        key=("vendor", "symbol", "session", "bar_start", "seconds"),
+    ),
+    LakeTable(
+        name="intraday_quotes",
+        description="Best bid and ask over bars shorter than a session, as received.",
+        columns=(
+            _VENDOR,
+            _SYMBOL,
+            _SESSION,
+            Column("bar_start", TIMESTAMP, "first instant of the bar, UTC"),
+            Column("seconds", pl.Int32(), "length of the bar"),
+            *(
+                _number(f"{side}_{field}", f"{field} of the best {side}", nullable=True)
+                for side in ("bid", "ask")
+                for field in ("open", "high", "low", "close", "size")
+            ),
+            _KNOWN_AT,
+        ),
+        key=("vendor", "symbol", "session", "bar_start", "seconds"),
+    ),
+    LakeTable(
+        name="trades",
+        description="Single trades, as received.",
+        columns=(
+            _VENDOR,
+            _SYMBOL,
+            _SESSION,
+            _text("trade_id", "the venue's own id"),
+            Column("traded_at", TIMESTAMP, "when the venue matched it, UTC"),
+            _number("price", "price"),
+            _number("size", "units traded"),
+            _text("side", "'buy' or 'sell': the side that took; null where the venue does not say", nullable=True),
+            _KNOWN_AT,
+        ),
+        key=("vendor", "symbol", "session", "trade_id"),
+    ),
 )
 
-TABLES: dict[str, LakeTable] = {table.name: table for table in _DEFINITIONS}
+SUPERSEDED = "_superseded"
+
+
+def _superseded(table: LakeTable) -> LakeTable:
+    """Where replaced rows of ``table`` go: one row for each value a key ever had before its present one."""
+    columns = tuple(column for column in table.columns if column.name != "known_at")
+    return LakeTable(
+        name=table.name + SUPERSEDED,
+        description=f"Rows of '{table.name}' that were replaced since, under the time each was known. Only added to.",
+        columns=(*columns, _KNOWN_AT, Column("superseded_at", TIMESTAMP, "when the next value became known, UTC")),
+        # Two values of a key may have become known at once (another vendor's row of the same session).
+        key=(*table.key, "known_at", *(column.name for column in table.columns if column.name == "row_hash")),
+    )
+
+
+TABLES: dict[str, LakeTable] = {
+    table.name: table
+    for definition in _DEFINITIONS
+    for table in ((definition, _superseded(definition)) if definition.keeps_superseded else (definition,))
+}
 
 
 def lake_table(name: str) -> LakeTable:

@@ -48,6 +48,7 @@ REASONS = {
     "control_emergency": "the control mode is EMERGENCY: flatten only",
     "stale_data": "the last price is older than risk.max_price_age_sessions, or unknown",
     "price_collar": "the price moved more than risk.price_collar since the previous close",
+    "instrument": "the instrument master has no terms for it that the books can carry on that day",
     "duplicate_order": "an order for the symbol is already working or was made",
     "order_limit": "risk.max_orders_per_session is reached",
     "participation": "the order is too large for the symbol's average volume, or the volume is unknown",
@@ -60,6 +61,8 @@ REASONS = {
     "no_short": "the order would sell more than is held",
     "cvar_breach": "the portfolio's CVaR would pass risk.cvar_limit, or has too little history",
     "unpriced_position": "something held has no price, so exposure is unknown",
+    "quarantined": "the symbol's data is under quarantine: 'quant data quarantine' says why",
+    "left_universe": "the symbol is no longer a member of the universe: the position is closed",
     "below_lot_size": "what the limits leave is less than one lot",
 }
 """Every reason code and what it means."""

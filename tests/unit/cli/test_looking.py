@@ -20,7 +20,7 @@ ROWS = {
     ("positions", "--session", "2022-12-23"): 0,
     ("pnl",): 3,
     ("pnl", "--limit", "2"): 2,
-    ("lake", "tables"): 5,
+    ("lake", "tables"): 6,
     ("lake", "history", "forecasts"): 4,
 }
 

@@ -404,7 +404,9 @@ def test_every_reason_of_the_gate_and_the_approval_is_explained() -> None:
     built |= {f"bound_{name}" for name in ("kelly", "volatility_target", "signal_cap", "symbol_cap")}
     built |= {f"{alpha}_{side}" for alpha in ("trend", "mean_reversion") for side in ("long", "short")}
     assert built <= set(REASONS)
-    unexplained_as_code = set(REASONS) - built - codes_in_source() - {"flatten", "participation"}
+    unexplained_as_code = (
+        set(REASONS) - built - codes_in_source() - {"flatten", "participation", "instrument", "quarantined"}
+    )
     assert unexplained_as_code == set(), "a reason is explained that nothing gives"
     text = (PACKAGE / "risk/gate.py").read_text(encoding="utf-8")
     checks = set(re.findall(r'Check\(\s*"([a-z_]+)"', text)) | set(re.findall(r'\(\s*"([a-z_]+)",\s', text))
@@ -435,6 +437,38 @@ def test_a_position_outside_the_decided_symbols_is_left_alone_in_normal_mode(des
     desk.hold(50)
     desk.decide(inputs(state("AAPL"), held_facts={"IBM": facts("IBM")}))
     assert {order["symbol"] for order in desk.orders()} == {"AAPL"}
+
+
+def test_a_quarantined_symbol_is_not_traded_on_and_what_is_held_of_it_stays(desk: Desk) -> None:
+    desk.hold(50)
+    desk.decide(inputs(state("IBM", signal(), quarantined="a tenth of its bars contradict"), state("MSFT")))
+    assert (desk.decided()["action"], desk.decided()["reasons"]) == ("REJECT", ["quarantined"])
+    assert {order["symbol"] for order in desk.orders()} == {"MSFT"}
+
+
+def test_what_left_the_universe_is_sold_and_not_bought_again(desk: Desk) -> None:
+    desk.hold(50)
+    desk.decide(inputs(state("IBM", signal(), member=False)))
+    assert (desk.decided()["action"], desk.decided()["reasons"]) == ("SELL", ["left_universe"])
+    assert [(order["symbol"], order["quantity"]) for order in desk.orders()] == [("IBM", 50)]
+
+
+def test_an_instrument_the_books_cannot_carry_is_not_bought_but_can_be_sold(desk: Desk) -> None:
+    problem = "IBM is in EUR, the account in USD"
+    desk.decide(inputs(state("IBM", signal(), facts=facts("IBM", instrument_problem=problem))))
+    assert (desk.decided()["action"], desk.decided()["reasons"][0]) == ("REJECT", "instrument")
+    assert desk.orders() == []
+
+
+def test_an_orders_price_lies_on_the_tick_grid(desk: Desk) -> None:
+    desk.decide(
+        inputs(
+            state("IBM", signal(), facts=facts("IBM", price=100.12345, previous_price=100.0, tick_size=Decimal("0.05")))
+        )
+    )
+    (order,) = desk.orders()
+    assert order["decision_price"] == Decimal("100.10")
+    assert desk.decided()["decision_price"] == Decimal("100.123450"), "what was decided on stays exact"
 
 
 def test_a_broken_audit_chain_means_no_new_orders(desk: Desk) -> None:

@@ -122,22 +122,66 @@ def test_progress_is_told_step_by_step(tmp_path: Path) -> None:
     assert [(done, total) for _, done, total in told] == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
 
 
-def test_bars_come_from_the_first_vendor_and_levels_are_never_mixed(lake: Lake) -> None:
+def without(lake: Lake, vendor: str, day: date) -> None:
+    """Make a vendor miss a session."""
+    rows = lake.read("raw_prices", start=day, end=day).filter(pl.col("vendor") != vendor)
+    lake.replace("raw_prices", rows, [day])
+
+
+def test_another_vendors_level_is_measured_and_its_prices_are_put_at_ours(lake: Lake) -> None:
     """The second vendor's AAPL is unadjusted: forty times the first one's level in 2012."""
     load(lake, EmbeddedVendor("embedded_bokeh"), symbols=["AAPL", "MSFT"])
+    day = date(2012, 6, 1)
+    truth = lake.read("raw_prices", symbols=["AAPL"], start=day, end=day)
+    apple = dict(truth.select("vendor", "close").iter_rows())
+    assert apple["embedded_bokeh"] / apple["embedded"] > 30
     report = build_bars(lake, US20, START, END)
     bars = lake.read("bars")
     assert report.inserted == bars.height
     assert bars["vendor"].unique().to_list() == ["embedded"]
-    day = date(2012, 6, 1)
-    lake.replace(
-        "raw_prices", lake.read("raw_prices", start=day, end=day).filter(pl.col("vendor") != "embedded"), [day]
-    )
+    without(lake, "embedded", day)
     fresh = Lake(f"{lake.root}-copy")
     fresh.merge("raw_prices", lake.read("raw_prices"))
     report = build_bars(fresh, US20, START, END)
-    assert (report.stand_ins, report.refused_stand_ins) == (0, 2)
-    assert fresh.read("bars", start=day, end=day).is_empty()
+    assert (report.stand_ins, report.adjusted, report.refused_stand_ins) == (2, 2, 0)
+    bar = fresh.read("bars", symbols=["AAPL"], start=day, end=day).row(0, named=True)
+    assert (bar["vendor"], bar["vendor_change"]) == ("embedded_bokeh", "adjusted")
+    assert bar["close"] == pytest.approx(apple["embedded"], rel=0.002)
+    assert bar["level_factor"] == pytest.approx(apple["embedded"] / apple["embedded_bokeh"], rel=0.002)
+
+
+def test_a_vendor_whose_level_wanders_is_refused_and_the_session_stays_missing(lake: Lake) -> None:
+    wandering = Restated(pl.col("close") * (1.0 + pl.col("session").dt.day() / 100.0), name="embedded_bokeh")
+    load(lake, wandering)
+    day = date(2012, 6, 1)
+    without(lake, "embedded", day)
+    report = build_bars(lake, US20, START, END)
+    assert (report.stand_ins, report.refused_stand_ins) == (0, 20)
+    assert lake.read("bars", start=day, end=day).is_empty()
+
+
+def test_two_common_sessions_are_too_few_to_adjust_by(lake: Lake) -> None:
+    load(lake, Restated(pl.col("close") * 4.0, name="embedded_bokeh"))
+    first, second, third = NYSE.session_dates(START, END)[:3]
+    without(lake, "embedded", third)
+    report = build_bars(lake, US20, first, third)
+    assert (report.stand_ins, report.refused_stand_ins) == (0, 20)
+    assert lake.read("bars")["session"].max() == second
+
+
+def test_a_new_home_at_another_level_is_flagged_at_its_first_session(tmp_path: Path) -> None:
+    """The better vendor turns up in mid-history, at four times the level of the one served until then."""
+    lake = Lake(tmp_path)
+    load(lake, Restated(pl.col("close"), name="embedded_bokeh"))
+    better = Restated(pl.col("close") * 4.0)
+    change = date(2012, 9, 4)
+    ingest(lake, better, US20.symbol_names(), change, END, calendar=NYSE, now=NOW, contract=validate)
+    report = build_bars(lake, US20, START, END)
+    bars = lake.read("bars", symbols=["KO"])
+    assert report.unconfirmed == 20
+    assert bars.filter(pl.col("vendor_change").is_not_null()).select("session", "vendor_change").rows() == [
+        (change, "unconfirmed")
+    ]
 
 
 def test_vendor_that_agrees_on_the_level_stands_in_for_a_missed_session(lake: Lake) -> None:

@@ -48,6 +48,31 @@ REJECT = {
     "reason": "not_a_number", "detail": "close is 'x'", "known_at": KNOWN,
 }  # fmt: skip
 
+ACTION = {
+    "vendor": "yahoo", "symbol": "AAPL", "session": date(2020, 8, 31), "kind": "split", "ratio": 4.0, "amount": None,
+    "origin": "reported", "confirmed_by": "", "known_at": KNOWN,
+}  # fmt: skip
+BREAK = {
+    "symbol": "GM", "session": date(2017, 12, 1), "vendor": "yahoo", "other": "nasdaq", "break_class": "bad_print",
+    "wrong": "nasdaq", "field": "close", "value": 42.79, "other_value": 35.55, "detail": "close is 20.4 % off",
+}  # fmt: skip
+ANOMALY = {
+    "symbol": "PCG", "session": date(2019, 1, 14), "detector": "section", "subject": "log_return", "value": -0.74,
+    "usual": -0.005, "severity": 74.2, "detail": "log_return -0.7415",
+}  # fmt: skip
+MINUTE = {
+    "vendor": "lean", "symbol": "AAPL", "session": SESSION, "bar_start": datetime(2020, 3, 2, 14, 30, tzinfo=UTC),
+    "seconds": 60, "open": 70.6, "high": 70.8, "low": 70.5, "close": 70.7, "volume": 900.0, "known_at": KNOWN,
+}  # fmt: skip
+QUOTE = {
+    **{name: MINUTE[name] for name in ("vendor", "symbol", "session", "bar_start", "seconds", "known_at")},
+    **{f"{side}_{name}": 70.6 for side in ("bid", "ask") for name in ("open", "high", "low", "close", "size")},
+}  # fmt: skip
+TRADE = {
+    "vendor": "venue", "symbol": "BTC", "session": SESSION, "trade_id": "7", "price": 8900.5, "size": 0.01,
+    "side": "buy", "traded_at": datetime(2020, 3, 2, 1, 2, 3, tzinfo=UTC), "known_at": KNOWN,
+}  # fmt: skip
+
 
 def rows_of(table: str, row: dict[str, object], changes: dict[str, object] | None = None) -> pl.DataFrame:
     return pl.DataFrame([{**row, **(changes or {})}], schema=TABLES[table].schema)
@@ -64,7 +89,19 @@ def test_empty_frame_of_every_table_keeps_its_contract(table: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "row"), [("forecasts", FORECAST), ("signals", SIGNAL), ("quality", QUALITY), ("rejected_rows", REJECT)]
+    ("table", "row"),
+    [
+        ("forecasts", FORECAST),
+        ("signals", SIGNAL),
+        ("quality", QUALITY),
+        ("rejected_rows", REJECT),
+        ("corporate_actions", ACTION),
+        ("reconciliation", BREAK),
+        ("anomalies", ANOMALY),
+        ("intraday_bars", MINUTE),
+        ("intraday_quotes", QUOTE),
+        ("trades", TRADE),
+    ],
 )
 def test_proper_row_keeps_the_contract(table: str, row: dict[str, object]) -> None:
     assert check(table, rows_of(table, row)).failures == ()
@@ -86,6 +123,29 @@ def test_proper_row_keeps_the_contract(table: str, row: dict[str, object]) -> No
         ("quality", QUALITY, {"issues": "stale_price,bored"}, "issues", "known codes"),
         ("rejected_rows", REJECT, {"reason": "ugly"}, "reason", "known code"),
         ("rejected_rows", REJECT, {"row": 0}, "row", "from 1"),
+        ("corporate_actions", ACTION, {"kind": "bonus"}, "kind", "known code"),
+        ("corporate_actions", ACTION, {"ratio": 0.0}, "ratio", "above 0"),
+        (
+            "corporate_actions",
+            ACTION,
+            {"kind": "dividend"},
+            "row",
+            "a split has a ratio, a dividend an amount, a spin-off one of them",
+        ),
+        ("corporate_actions", ACTION, {"origin": "guessed"}, "origin", "known code"),
+        ("reconciliation", BREAK, {"break_class": "odd"}, "break_class", "known code"),
+        ("reconciliation", BREAK, {"wrong": "bloomberg"}, "row", "one of the two is wrong, or unknown"),
+        ("reconciliation", BREAK, {"other": "yahoo", "wrong": "yahoo"}, "row", "two vendors"),
+        ("anomalies", ANOMALY, {"detector": "nose"}, "detector", "known code"),
+        ("anomalies", ANOMALY, {"severity": -1.0}, "severity", "not negative"),
+        ("intraday_bars", MINUTE, {"seconds": 0}, "seconds", "within a session"),
+        ("intraday_bars", MINUTE, {"low": -1.0}, "low", "above 0"),
+        ("intraday_bars", MINUTE, {"session": date(2020, 3, 5)}, "row", "starts within a day of its session"),
+        ("intraday_quotes", QUOTE, {"ask_close": 0.0}, "ask_close", "above 0"),
+        ("intraday_quotes", QUOTE, {"bid_size": -1.0}, "bid_size", "not negative"),
+        ("trades", TRADE, {"side": "both"}, "side", "known code"),
+        ("trades", TRADE, {"size": 0.0}, "size", "above 0"),
+        ("trades", TRADE, {"known_at": datetime(2020, 3, 2, tzinfo=UTC)}, "row", "known after it was made"),
     ],
 )
 def test_broken_row_is_named(
@@ -102,6 +162,8 @@ def test_broken_row_is_named(
         (pl.lit(float("inf")).alias("close"), "close", "finite"),
         (pl.lit(-1.0).alias("volume"), "volume", "not negative"),
         (pl.lit("xyz").alias("row_hash"), "row_hash", "16 hex digits"),
+        (pl.lit(0.0).alias("level_factor"), "level_factor", "above 0"),
+        (pl.lit("guessed").alias("vendor_change"), "vendor_change", "known code"),
         (pl.lit(None, pl.Float64).alias("close"), "close", "not null"),
         ((pl.col("known_at") - pl.duration(days=3)).alias("known_at"), "row", "known on or after its session"),
     ],

@@ -16,6 +16,7 @@ from quant_dagster.market_data.panel import FIELDS, Panel
 from quant_dagster.market_data.vendors.embedded import EmbeddedVendor
 from quant_dagster.quality import detectors
 from quant_dagster.quality.detectors import DetectorSettings
+from quant_dagster.quality.moves import huge_moves
 from quant_dagster.quality.windows import trailing_mean
 
 SETTINGS = DetectorSettings()
@@ -56,7 +57,7 @@ DAY = date(2007, 6, 12)
 
 
 def test_ordinary_years_of_four_stocks_raise_no_alarm(panel: Panel) -> None:
-    moves = detectors.huge_moves(panel, SETTINGS)
+    moves = huge_moves(panel, SETTINGS)
     for mask in (moves.contradicted, moves.unconfirmed, moves.decimal_shift, detectors.zero_volume(panel)):
         assert not mask.any()
     assert not detectors.missing_sessions(panel, SETTINGS).any()
@@ -65,7 +66,7 @@ def test_ordinary_years_of_four_stocks_raise_no_alarm(panel: Panel) -> None:
 
 def test_crash_with_volume_and_range_is_confirmed(panel: Panel) -> None:
     """Apple fell 18 % on 2008-09-29 and Google rose 20 % on 2008-04-18 after its results."""
-    confirmed = detectors.huge_moves(panel, SETTINGS).confirmed
+    confirmed = huge_moves(panel, SETTINGS).confirmed
     assert at(confirmed, panel, date(2008, 9, 29), "AAPL")
     assert at(confirmed, panel, date(2008, 4, 18), "GOOG")
 
@@ -73,14 +74,14 @@ def test_crash_with_volume_and_range_is_confirmed(panel: Panel) -> None:
 @pytest.mark.parametrize("factor", [10.0, 100.0, 0.1, 0.01])
 def test_displaced_decimal_point_is_caught_and_the_return_to_the_level_is_not(panel: Panel, factor: float) -> None:
     prices = {field: value * factor for field, value in bar(panel, DAY, "IBM").items() if field != "volume"}
-    moves = detectors.huge_moves(with_cell(panel, DAY, "IBM", **prices), SETTINGS)
+    moves = huge_moves(with_cell(panel, DAY, "IBM", **prices), SETTINGS)
     assert np.argwhere(moves.decimal_shift).tolist() == [[int(np.searchsorted(panel.sessions, np.datetime64(DAY))), 2]]
     assert not (moves.contradicted | moves.unconfirmed).any()
 
 
 def test_bar_at_a_wrong_level_with_ordinary_range_and_volume_is_contradicted(panel: Panel) -> None:
     prices = {field: value * 1.4 for field, value in bar(panel, DAY, "IBM").items() if field != "volume"}
-    moves = detectors.huge_moves(with_cell(panel, DAY, "IBM", **prices), SETTINGS)
+    moves = huge_moves(with_cell(panel, DAY, "IBM", **prices), SETTINGS)
     assert at(moves.contradicted, panel, DAY, "IBM")
     assert moves.contradicted.sum() == 1
 
@@ -89,9 +90,9 @@ def test_closes_only_move_is_unconfirmed_but_a_market_wide_one_is_confirmed() ->
     """UnitedHealth fell 30 % alone on 1998-08-06; on 2020-03-16 everything fell."""
     symbols = EmbeddedVendor().symbols()
     calm = packaged("embedded", symbols, date(1998, 1, 2), date(1998, 12, 31))
-    assert at(detectors.huge_moves(calm, SETTINGS).unconfirmed, calm, date(1998, 8, 6), "UNH")
+    assert at(huge_moves(calm, SETTINGS).unconfirmed, calm, date(1998, 8, 6), "UNH")
     crisis = packaged("embedded", symbols, date(2019, 9, 3), date(2020, 12, 31))
-    moves = detectors.huge_moves(crisis, SETTINGS)
+    moves = huge_moves(crisis, SETTINGS)
     assert at(moves.confirmed, crisis, date(2020, 3, 9), "CVX") or at(moves.confirmed, crisis, date(2020, 3, 16), "BAC")
     assert not moves.contradicted.any()
 

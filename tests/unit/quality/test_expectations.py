@@ -18,6 +18,7 @@ def bars_of(vendor: str) -> pl.DataFrame:
     rows = source.daily_bars(source.symbols(), date(2008, 1, 2), date(2009, 12, 31)).rows
     known = pl.col("session").cast(TABLES["bars"].schema["known_at"])
     filled = rows.with_columns(known.alias("known_at"), vendor=pl.lit(vendor), row_hash=pl.lit("0" * 16))
+    filled = filled.with_columns(level_factor=pl.lit(None), vendor_change=pl.lit(None))
     return filled.select(list(TABLES["bars"].schema))
 
 

@@ -73,7 +73,7 @@ def test_displaced_decimal_points_are_rejected_and_the_next_session_is_not(marke
     draw = np.random.default_rng(7)
     rows, columns = draw.integers(100, 2500, 100), draw.integers(0, len(market.symbols), 100)
     present = ~np.isnan(market.close[rows - 60, columns]) & ~np.isnan(market.close[rows + 1, columns])
-    ordinary = present & (market.volume[rows, columns] > 0)
+    ordinary = present & (market.volume[rows, columns] > 0) & (market.volume[rows + 1, columns] > 0)
     rows, columns = rows[ordinary], columns[ordinary]
     wrong = {}
     for field in FIELDS[:-1]:
@@ -106,7 +106,7 @@ def test_score_needs_no_more_history_than_its_reach(stocks: Panel, closes: Panel
 
 def test_closes_only_data_says_what_was_not_evaluated_and_is_not_punished_for_it(closes: Panel) -> None:
     frame = quality_frame(closes, [date(2022, 12, 28)], CLOSES_ONLY)
-    assert frame["not_evaluated"].unique().to_list() == ["ohlc,volume,confirmation"]
+    assert frame["not_evaluated"].unique().to_list() == ["ohlc,volume,confirmation,second_vendor"]
     assert frame["score"].to_list() == [1.0] * 20
     demanding = quality_frame(closes, [date(2022, 12, 28)], QualitySettings(volume_required=True))
     assert demanding["issues"].unique().to_list() == ["volume_missing"]
@@ -136,7 +136,12 @@ def test_doubts_add_up_and_a_price_grows_staler(stocks: Panel) -> None:
     assert np.all(np.diff(stale.score[304:315, 0]) < 0)
     volume[304, 0] = 0.0
     silent = score(dataclasses.replace(stocks, close=close, high=high, low=low, volume=volume))
-    assert silent.score[304, 0] == pytest.approx(0.7 * 0.7)
+    assert silent.has("traded_without_volume")[304, 0], "prices differ within a bar in which nothing traded"
+    flat = {name: array.copy(order="F") for name, array in (("open", stocks.open), ("high", high), ("low", low))}
+    for array in flat.values():
+        array[304, 0] = close[304, 0]
+    quiet = score(dataclasses.replace(stocks, close=close, volume=volume, **flat))
+    assert quiet.score[304, 0] == pytest.approx(0.7 * 0.7)
 
 
 def test_quality_rows_cover_listed_symbols_only_and_keep_the_contract() -> None:
@@ -146,7 +151,7 @@ def test_quality_rows_cover_listed_symbols_only_and_keep_the_contract() -> None:
     frame = validate("quality", quality_frame(panel, [before_google, day]))
     assert frame.filter(pl.col("session") == before_google)["symbol"].to_list() == ["AAPL", "IBM", "MSFT"]
     google = frame.filter((pl.col("session") == day) & (pl.col("symbol") == "GOOG")).row(0, named=True)
-    assert google["not_evaluated"] == "history"
+    assert google["not_evaluated"] == "history,second_vendor"
     close = panel.close.copy(order="F")
     row, column = cell(panel, day, "IBM")
     close[row, column] = np.nan

@@ -26,6 +26,8 @@ def bars_of(symbol: str, stock: dict[str, list[object]]) -> pl.DataFrame:
         pl.lit("embedded_bokeh").alias("vendor"),
         pl.col("date").str.to_date().cast(TIMESTAMP).alias("known_at"),
         pl.lit("0" * 16).alias("row_hash"),
+        pl.lit(None, pl.Float64).alias("level_factor"),
+        pl.lit(None, pl.String).alias("vendor_change"),
     )
 
 
