@@ -69,6 +69,10 @@ def whole_panel(panel: Panel) -> dict[str, np.ndarray]:
         "first digits": benford.unlikely_digits(panel, SETTINGS),
         "huge move": np.abs(day.move) > limit,
         "wide range": day.wide >= SETTINGS.confirming,
+        "busy session": day.busy >= SETTINGS.confirming,
+        "extreme wick": bar_errors.extreme_wicks(panel, day, SETTINGS),
+        "repeated prices": bar_errors.repeated_prices(panel),
+        "traded without volume": bar_errors.traded_without_volume(panel),
     }
 
 
@@ -106,6 +110,12 @@ def _of_symbol(bars: pd.DataFrame) -> dict[str, pd.Series]:
         for d in range(1, 10)
     )
     none = bars.volume == 0
+    wide = spread / spread.shift().rolling(s.window, min_periods=s.minimum).mean()
+    body = bars[["open", "close"]]
+    wick = pd.concat([np.log(bars.high / body.max(axis=1)), np.log(body.min(axis=1) / bars.low)], axis=1).max(axis=1)
+    ordinary = ~(relative >= np.log(s.confirming)) | (wick > 4 * s.extreme_wick)
+    moved = (bars.high > bars.low) | (bars.close.shift().notna() & (bars.close != bars.close.shift()))
+    prices = ["open", "high", "low", "close"]
     return {
         "missing session": absent & (since <= s.gone_after),
         "stale price": run >= s.stale_after,
@@ -117,7 +127,11 @@ def _of_symbol(bars: pd.DataFrame) -> dict[str, pd.Series]:
         "absurd volume": relative.abs() > np.log(s.absurd_volume),
         "first digits": (deviation / 9 > s.digits_deviation) & (counts >= s.digits_minimum),
         "huge move": move.abs() > np.fmax(s.move, s.move_sigmas * usual.fillna(0)),
-        "wide range": spread / spread.shift().rolling(s.window, min_periods=s.minimum).mean() >= s.confirming,
+        "wide range": wide >= s.confirming,
+        "busy session": np.exp(relative + move.clip(upper=0).fillna(0)) >= s.confirming,
+        "extreme wick": (wick > s.extreme_wick) & ~(wide < s.wick_multiple) & ordinary,
+        "repeated prices": (bars[prices] == bars[prices].shift()).all(axis=1) & (bars.high > bars.low),
+        "traded without volume": none & moved,
     }
 
 

@@ -61,6 +61,7 @@ def build() -> typer.Typer:
         return app
     from quant_dagster.cli import (
         data_commands,
+        feature_commands,
         inspect_commands,
         lake_commands,
         ledger_commands,
@@ -74,6 +75,7 @@ def build() -> typer.Typer:
         module.register(app)
     app.add_typer(verify_commands.app, name="verify")
     app.add_typer(data_commands.app, name="data")
+    app.add_typer(feature_commands.app, name="features")
     app.add_typer(vendor_commands.app, name="vendors")
     app.add_typer(lake_commands.app, name="lake")
     app.add_typer(ledger_commands.ledger_app, name="ledger")

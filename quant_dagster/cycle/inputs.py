@@ -21,7 +21,7 @@ from quant_dagster.strategies.alphas import MarketState
 from quant_dagster.strategies.router import route
 
 _VOLUME_WINDOW = 20
-_TABLES = ("bars", "quality", "forecasts", "signals")
+_TABLES = ("raw_prices", "bars", "quality", "forecasts", "signals")
 
 
 def market_state(context: TradingContext, session: date, features: FeatureFrame) -> MarketState:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from quant_dagster.cycle.feature_history import feature_rows
 from quant_dagster.errors import StorageError
-from quant_dagster.features.compute import FeatureFrame, compute, to_long
+from quant_dagster.features.compute import compute
 from quant_dagster.features.definitions import View
 from quant_dagster.features.offline import EVENT
 from quant_dagster.market_data.ingest import load_panel
@@ -87,20 +88,6 @@ def _restated(lake: Lake, since: int) -> pl.DataFrame:
     except StorageError:
         return lake.read("bars" + SUPERSEDED).with_columns(pl.col("superseded_at").alias("known_at"))
     return changes.filter(pl.col("change") == "updated")
-
-
-def feature_rows(context: TradingContext, frame: FeatureFrame, start: date, end: date) -> pl.DataFrame:
-    """Long features of a range of sessions, each with the time its newest bar became known."""
-    days = frame.sessions.astype(object)
-    wanted = [position for position, day in enumerate(days) if start <= day <= end]
-    if not wanted:
-        return to_long(frame, slice(0, 0)).with_columns(pl.lit(None, pl.Datetime("us", "UTC")).alias("known_at"))
-    rows = to_long(frame, slice(wanted[0], wanted[-1] + 1))
-    known = context.lake.read(
-        "bars", columns=["symbol", "session", "known_at"], symbols=frame.symbols, end=end, ordered=False
-    ).sort("session")
-    known = known.with_columns(pl.col("known_at").cum_max().over("symbol"))
-    return rows.join(known, on=["symbol", "session"], how="left", maintain_order="left")
 
 
 def restatements(lake: Lake, symbols: Sequence[str] | None = None, since: date | None = None) -> pl.DataFrame:

@@ -52,8 +52,8 @@ def watch_vendors(context: TradingContext, *, probe: bool = True, actor: str = A
     Parameters
     ----------
     probe
-        Send the better ones than the active a small request, where their breaker lets it through: nothing else would
-        tell that they are well again.
+        Send the better ones than the active, and the others if it is not well, a small request where their breaker
+        lets it through: nothing else would tell how they are.
     """
     context.ledger.upgrade()
     names, asset_class = [vendor.name for vendor in context.vendors], context.universe.asset_class
@@ -66,6 +66,10 @@ def watch_vendors(context: TradingContext, *, probe: bool = True, actor: str = A
         for name in names[: names.index(active)]:
             _probe(context, name)
     states = vendor_states(context)
+    if probe and not next(state.well for state in states if state.name == active):
+        for name in names[names.index(active) + 1 :]:
+            _probe(context, name)
+        states = vendor_states(context)
     now = context.now()
     incomplete = incomplete_sessions(context)
     choice = failover.choose_vendor(active, states, settings, now, by_hand=by_hand)
@@ -103,7 +107,7 @@ def vendor_states(context: TradingContext) -> list[VendorState]:
     breakers = {state.name: state for state in breaker_states(context.ledger)}
     with context.ledger.read() as connection:
         since = failover.answering_since(connection, guarded)
-    return failover.vendor_states(names, healths, breakers, settings, since)
+    return failover.vendor_states(names, healths, breakers, settings, since, context.now())
 
 
 def _quality(context: TradingContext, names: Sequence[str]) -> dict[str, float]:

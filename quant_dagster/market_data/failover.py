@@ -103,9 +103,13 @@ def vendor_states(
     health: Mapping[str, Health],
     breakers: Mapping[str, BreakerState],
     settings: FailoverSettings,
-    well_since: Mapping[str, datetime] | None = None,
+    since: Mapping[str, datetime],
+    now: datetime,
 ) -> list[VendorState]:
-    """Judge each vendor by its breaker and its health score; the mappings are by the guards' names."""
+    """Judge each vendor by its breaker and its health score; the mappings are by the guards' names.
+
+    ``since`` is when each first answered after its last failure (`answering_since`).
+    """
     states = []
     for vendor in vendors:
         name = GUARD_PREFIX + vendor
@@ -113,10 +117,21 @@ def vendor_states(
         why = ""
         if breaker is not None and breaker.status is not BreakerStatus.CLOSED:
             why = f"its circuit breaker {breaker.explanation()}"
-        elif one is not None and one.observations >= FEWEST_OBSERVATIONS and one.score < settings.minimum_health:
+        elif one is not None and _unhealthy(one, settings) and not _recovered(one, since.get(name), settings, now):
             why = f"its health score is {one.score:.2f}, below {settings.minimum_health:g}: {one.detail}"
-        states.append(VendorState(vendor, not why, why, one, breaker, (well_since or {}).get(name)))
+        states.append(VendorState(vendor, not why, why, one, breaker, since.get(name)))
     return states
+
+
+def _unhealthy(one: Health, settings: FailoverSettings) -> bool:
+    return one.observations >= FEWEST_OBSERVATIONS and one.score < settings.minimum_health
+
+
+def _recovered(one: Health, since: datetime | None, settings: FailoverSettings, now: datetime) -> bool:
+    """Its score is low for old failures alone: it has answered, and fast enough, for the quiet period."""
+    if since is None or one.error_rate >= 1.0 or now - since < timedelta(minutes=settings.quiet_minutes):
+        return False
+    return one.score / (1.0 - one.error_rate) >= settings.minimum_health
 
 
 def answering_since(connection: Connection, names: Sequence[str]) -> dict[str, datetime]:
@@ -157,7 +172,17 @@ def choose_vendor(
     for other in [*states[position + 1 :], *states[:position]]:
         if other.well and (other in states[position + 1 :] or _quiet(other, settings, now)):
             return other.name, by_name[active].why
+    # Nobody is well: one that answers at least is better than one that is not even asked.
+    if _is_open(by_name[active]):
+        answering = [state for state in states if state.well_since is not None and not _is_open(state)]
+        if answering:
+            best = max(answering, key=lambda state: state.health.score if state.health else 1.0)
+            return best.name, f"{by_name[active].why}; no vendor is well, but {best.name} answers"
     return None
+
+
+def _is_open(state: VendorState) -> bool:
+    return state.breaker is not None and state.breaker.status is not BreakerStatus.CLOSED
 
 
 def record_switch(

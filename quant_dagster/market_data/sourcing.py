@@ -156,9 +156,8 @@ class Sourcing:
                     if before.last >= sessions[-1] and gap is None:
                         continue
                     first = max(first, self._earlier(min(before.last, gap[0] if gap else before.last)))
-                    # A few sessions again: that is how a recent restatement or split shows.
-                    first = min(first, self._earlier(sessions[-1]))
-                requests.append(Request(symbol, first, sessions[-1]))
+                # A few sessions again: a recent restatement shows in them, and the level to the other vendors.
+                requests.append(Request(symbol, min(first, self._earlier(sessions[-1])), sessions[-1]))
             elif symbol in gaps:
                 gap_start, gap_end = gaps[symbol]
                 requests.append(Request(symbol, self._earlier(gap_start), gap_end))

@@ -156,9 +156,10 @@ def _compare(
     stepped = agreed & near_last & ~near_usual & (np.abs(levels.from_usual) > settings.unsettled)
     hundreds = levels.from_usual / np.log(100.0)
     units = stepped & (np.rint(hundreds) != 0) & (np.abs(hundreds - np.rint(hundreds)) < 0.02)
-    ours_moved = np.abs(from_level(panel.close)) > np.abs(from_level(other.close))
-    contradicted |= units & ours_moved
-    agreed &= ~(units & ours_moved)
+    if units.any():
+        units &= np.abs(from_level(panel.close)) > np.abs(from_level(other.close))
+        contradicted |= units
+        agreed &= ~units
 
     gross = agreed & (apart <= levels.tolerance) & odd_field(panel, other, levels, settings)
     return Evidence(

@@ -146,14 +146,17 @@ def huge_moves(
 
 def recent_level(values: FloatArray) -> FloatArray:
     """Median of the five values before each session (of those there are)."""
-    earlier = np.stack([shifted(values, lag) for lag in range(1, RECENT + 1)])
-    absent = np.isnan(earlier)
-    complete = ~absent.any(axis=0)
-    level = np.full(values.shape, np.nan, order="F")
-    level[complete] = np.partition(earlier[:, complete], RECENT // 2, axis=0)[RECENT // 2]
-    partly = ~complete & ~absent.all(axis=0)
-    level[partly] = np.nanmedian(earlier[:, partly], axis=0)
-    return level
+    one, two, three, four, five = (shifted(values, lag) for lag in range(1, RECENT + 1))
+    # Of two pairs, the larger of the smaller ones and the smaller of the larger ones: the median of the five is the
+    # median of these two and the fifth. Many times faster than a partition; NaN wherever one of the five is.
+    low = np.maximum(np.minimum(one, two), np.minimum(three, four))
+    high = np.minimum(np.maximum(one, two), np.maximum(three, four))
+    level = np.maximum(np.minimum(low, five), np.minimum(np.maximum(low, five), high))
+    rows, columns = np.nonzero(np.isnan(level))
+    earlier = np.stack([lagged[rows, columns] for lagged in (one, two, three, four, five)])
+    partly = ~np.isnan(earlier).all(axis=0)
+    level[rows[partly], columns[partly]] = np.nanmedian(earlier[:, partly], axis=0)
+    return np.asfortranarray(level)
 
 
 def market_steps(step: FloatArray) -> FloatArray:

@@ -10,20 +10,20 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import polars as pl
 import pytest
 from sqlalchemy import select
 
 from quant_dagster.cycle import history
 from quant_dagster.cycle.context import TradingContext
-from quant_dagster.cycle.vendor_watch import watch_vendors
 from quant_dagster.errors import DataUnavailableError
-from quant_dagster.market_data.failover import record_switch
+from quant_dagster.market_data.failover import active_vendor, record_switch
 from quant_dagster.market_data.vendors.embedded import EmbeddedVendor
-from quant_dagster.operations.market_alerts import market_alerts
 from quant_dagster.operations.notifications import Notifier
 from quant_dagster.settings import load_settings
 from quant_dagster.storage.ledger_tables import audit_log, vendor_switches
+from sensors.failover import tick as failover_tick
 from tests.support.slack_server import TOKEN, SlackServer, slack_server
 from tests.support.vendor_servers.base import KEY, VendorServer
 from tests.support.vendor_servers.finnhub import FinnhubServer
@@ -35,6 +35,27 @@ HISTORY_START = date(2012, 12, 3)
 WEDNESDAY, THURSDAY, FRIDAY = date(2013, 2, 20), date(2013, 2, 21), date(2013, 2, 22)
 FAULTS = ["429", "429_bare", "500", "503", "hang", "cut", "truncated", "empty", "empty_object", "html", "partial",
           "unauthorised"]  # fmt: skip
+
+
+@dataclass
+class Look:
+    """What a tick of the sensor came to."""
+
+    context: TradingContext
+    answer: dg.SensorResult | dg.SkipReason
+
+    @property
+    def active(self) -> str:
+        with self.context.ledger.read() as connection:
+            return active_vendor(connection, "equity", ["yfinance", "finnhub"]) or ""
+
+    @property
+    def switched(self) -> bool:
+        return isinstance(self.answer, dg.SensorResult)
+
+    @property
+    def requested(self) -> list[str | None]:
+        return [request.partition_key for request in self.answer.run_requests or []]
 
 
 @dataclass
@@ -81,11 +102,8 @@ class Desk:
     def look(self) -> Any:
         """What the failover sensor does at a tick."""
         context = self.context()
-        found = watch_vendors(context)
-        notifier = Notifier(context.settings.notifications, context.ledger)
-        for alert in market_alerts(context, context.calendar.latest_completed(context.now())):
-            notifier.send(alert)
-        return found
+        answer = failover_tick(context, Notifier(context.settings.notifications, context.ledger))
+        return Look(context, answer)
 
     def told(self) -> list[str]:
         """What Slack heard of changes of vendor."""
@@ -123,8 +141,7 @@ def test_whatever_the_first_vendor_does_the_session_is_complete_from_the_second(
     ], "every symbol has the second vendor's own row, and nothing else"
     found = desk.look()
     desk.look()
-    assert found.switch is not None
-    assert (found.active, found.incomplete) == ("finnhub", ())
+    assert (found.switched, found.active, found.requested) == (True, "finnhub", [])
     assert len(desk.told()) == 1, "told once, however often it is looked for"
     # The second vendor is asked first from now on, and the failing one is left in peace.
     desk.primary.requests.clear()
@@ -134,10 +151,10 @@ def test_whatever_the_first_vendor_does_the_session_is_complete_from_the_second(
     desk.primary.clear()
     for _ in range(2):
         desk.time += timedelta(minutes=40)
-        assert desk.look().switch is None
+        assert not desk.look().switched
     desk.time += timedelta(minutes=30)
     back = desk.look()
-    assert (back.active, back.switch.previous) == ("yfinance", "finnhub")
+    assert (back.switched, back.active) == (True, "yfinance")
     assert len(desk.told()) == 2
     monday = date(2013, 2, 25)
     assert [row[1] for row in bars(desk.load(monday), monday)] == ["yfinance", "yfinance"]
@@ -146,7 +163,7 @@ def test_whatever_the_first_vendor_does_the_session_is_complete_from_the_second(
 def test_a_vendor_that_says_it_has_nothing_is_stood_in_for_and_not_left_at_once(desk: Desk) -> None:
     desk.primary.fault("no_data", times=math.inf)
     assert [row[1] for row in bars(desk.load(THURSDAY), THURSDAY)] == ["finnhub", "finnhub"]
-    assert desk.look().switch is None, "it answered: one evening without data is no failure"
+    assert not desk.look().switched, "it answered: one evening without data is no failure"
 
 
 def test_both_vendors_fail_and_nothing_is_invented(desk: Desk) -> None:
@@ -159,11 +176,26 @@ def test_both_vendors_fail_and_nothing_is_invented(desk: Desk) -> None:
     assert bars(context, THURSDAY) == []
 
 
+def test_sessions_nobody_had_are_asked_for_again_after_the_change(desk: Desk) -> None:
+    """Both vendors were down that evening; the second is back first, and the sensor starts a run for the session."""
+    desk.primary.fault("503", times=math.inf)
+    desk.secondary.fault("503", times=math.inf)
+    with pytest.raises(DataUnavailableError):
+        desk.load(THURSDAY)
+    desk.secondary.clear()
+    desk.time += timedelta(minutes=10)
+    found = desk.look()
+    assert (found.active, found.requested) == ("finnhub", [THURSDAY.isoformat()])
+    history.ingest_range(found.context, THURSDAY, THURSDAY)
+    history.build_range(found.context, THURSDAY, THURSDAY)
+    assert [row[1] for row in bars(found.context, THURSDAY)] == ["finnhub", "finnhub"]
+
+
 def test_one_symbol_failing_is_taken_from_the_second_vendor_and_the_other_is_not(desk: Desk) -> None:
     desk.primary.fault("unknown_symbol", times=1)
     rows = bars(desk.load(THURSDAY), THURSDAY)
     assert sorted(row[1] for row in rows) == ["finnhub", "yfinance"]
-    assert desk.look().switch is None, "one unknown symbol is no reason to leave a vendor"
+    assert not desk.look().switched, "one unknown symbol is no reason to leave a vendor"
 
 
 def test_the_second_vendors_other_level_is_adjusted_and_the_bar_says_so(quant_home: Path) -> None:

@@ -115,7 +115,8 @@ class TestSession:
             assert result.success
             done = {event.asset_key.to_user_string(): event for event in result.get_asset_materialization_events()}
             assert set(done) == {"raw_prices", "bars", "quality_scores", "features", "online_features", "forecasts",
-                                 "signals", "approved_orders", "fills", "positions"}  # fmt: skip
+                                 "signals", "approved_orders", "fills", "positions", "reconciliation",
+                                 "anomalies"}  # fmt: skip
             for event in done.values():
                 assert "dagster/row_count" in event.materialization.metadata
             assert "![" in event_text(done["positions"], "equity_curve")
@@ -176,6 +177,36 @@ class TestSession:
                 not connection.dialect.has_table(connection, "decisions")
                 or not connection.execute(select(decisions.c.symbol)).all()
             )
+
+
+class TestUpkeep:
+    """The lake's maintenance, the failover sensor and the sessions it asks for, as Dagster runs them."""
+
+    def test_the_lake_is_compacted_and_keeps_every_row(self, home: Path) -> None:
+        lake = TradingContext().lake
+        before = lake.read("bars")
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = defs.resolve_job_def("maintain_lake").execute_in_process(instance=instance)
+            (event,) = result.get_asset_materialization_events()
+        assert result.success
+        assert event.materialization.metadata["dagster/row_count"].value == len(lake.tables())
+        assert lake.read("bars").equals(before)
+
+    def test_packaged_vendors_are_well_and_nothing_is_switched(self, home: Path) -> None:
+        sensor = defs.get_sensor_def("failover_sensor")
+        with dg.DagsterInstance.ephemeral() as instance:
+            context = dg.build_sensor_context(instance=instance, resources={"desk": DeskResource(universe=None)})
+            answer = sensor(context)
+        assert isinstance(answer, dg.SkipReason)
+        assert "embedded stays active (embedded well" in (answer.skip_message or "")
+
+    def test_a_session_is_loaded_again(self, home: Path) -> None:
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = run("reload_sessions", FRIDAY, instance)
+            done = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
+        assert result.success
+        assert done == {"raw_prices", "bars", "quality_scores"}
+        assert checks(result)["no_missing_symbols"]
 
 
 class TestExecutionSensor:

@@ -56,9 +56,14 @@ def replay(home: Path, sessions: int, *options: str, settings: Mapping[str, str]
 
 def replay_killed_after(seconds: float, home: Path, sessions: int, settings: Mapping[str, str] | None = None) -> bool:
     """Start a replay and kill it with SIGKILL; says whether it was still running then."""
-    command = [sys.executable, "-m", "quant_dagster.cli.main", "replay", "--sessions", str(sessions), "--no-report"]
+    arguments = ("replay", "--sessions", str(sessions), "--no-report")
+    return quant_killed_after(seconds, *arguments, home=home, settings=SHORT_HISTORY | dict(settings or {}))
+
+
+def quant_killed_after(seconds: float, *arguments: str, home: Path, settings: Mapping[str, str] | None = None) -> bool:
+    """Start a command and kill it with SIGKILL; says whether it was still running then."""
     process = subprocess.Popen(
-        command, env=environment(home, SHORT_HISTORY | dict(settings or {})), cwd=PROJECT,
+        [sys.executable, "-m", "quant_dagster.cli.main", *arguments], env=environment(home, settings), cwd=PROJECT,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:

@@ -10,7 +10,7 @@ import pytest
 from quant_dagster.market_data.panel import FIELDS, Panel
 from quant_dagster.quality import bar_errors, benford
 from quant_dagster.quality.detectors import DetectorSettings
-from quant_dagster.quality.moves import huge_moves, measure_day
+from quant_dagster.quality.moves import huge_moves, measure_day, recent_level
 from quant_dagster.quality.score import score
 from tests.unit.quality.real_vendors import bar, cell, changed, issues, two_panels
 
@@ -127,3 +127,15 @@ def test_first_digits_are_exact_at_powers_of_ten() -> None:
 
 def _prices(panel: Panel) -> tuple[np.ndarray, ...]:
     return tuple(getattr(panel, name) for name in FIELDS[:-1])
+
+
+def test_recent_level_is_the_median_of_the_five_before_or_of_those_there_are() -> None:
+    draw = np.random.default_rng(5)
+    values = draw.normal(size=(60, 40))
+    values[draw.random(values.shape) < 0.2] = np.nan
+    level = recent_level(np.asfortranarray(values))
+    for row in range(60):
+        for column in range(40):
+            known = [value for value in values[max(0, row - 5) : row, column] if not np.isnan(value)]
+            expected = np.median(known) if known else np.nan
+            assert level[row, column] == expected or (np.isnan(level[row, column]) and not known)
