@@ -117,18 +117,7 @@ def breaks(
         frame = frame.sort(order).group_by("break_class", maintain_order=True).head(examples).sort("break_class")
     else:
         frame = frame.tail(limit)
-    columns = [
-        "break_class",
-        "symbol",
-        "session",
-        "vendor",
-        "other",
-        "wrong",
-        "field",
-        "value",
-        "other_value",
-        "detail",
-    ]
+    columns = ["break_class", "symbol", "session", "wrong", "field", "value", "other_value", "detail"]
     print_rows(frame.to_dicts(), columns, title="Examples" if examples else "Newest breaks", as_json=json)
 
 

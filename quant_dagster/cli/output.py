@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from quant_dagster.cycle.context import Progress as ProgressCallback
 from quant_dagster.storage.types import canonical_json
@@ -19,6 +20,7 @@ from quant_dagster.storage.types import canonical_json
 console = Console(width=None if sys.stdout.isatty() else 160)
 errors = Console(stderr=True)
 
+_SHORT = 26
 _ACTION_STYLE = {"BUY": "green", "SELL": "red", "HOLD": "dim", "REJECT": "yellow"}
 
 
@@ -39,8 +41,16 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, tit
     for column in columns:
         values = [row.get(column) for row in rows]
         numeric = any(isinstance(value, (int, float)) or _is_decimal(value) for value in values)
-        wraps = any(isinstance(value, (list, tuple, dict)) for value in values)
-        table.add_column(column.replace("_", " "), justify="right" if numeric else "left", no_wrap=not wraps)
+        # What is short is shown whole; what is long gives way.
+        longest = max([len(column), *(len(Text.from_markup(_cell(value))) for value in values)])
+        short = longest <= _SHORT
+        table.add_column(
+            column.replace("_", " "),
+            justify="right" if numeric else "left",
+            no_wrap=short,
+            min_width=longest if short else None,
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     console.print(table)

@@ -12,7 +12,7 @@ from quant_dagster.quality.anomalies import AnomalySettings, find_anomalies
 if TYPE_CHECKING:
     from quant_dagster.cycle.session import SessionCycle
 
-WATCHED = ("volatility_5", "volume_z_20", "amihud_20", "residual_volatility_60")
+WATCHED = ("return_z_20", "volume_z_20", "relative_return_20", "distance_mean_20")
 """Features that are looked at beside the bars' own return, range and volume; those there are."""
 
 

@@ -58,8 +58,9 @@ def reconcile_range(context: TradingContext, start: date, end: date) -> Reconcil
         return None
     context.progress("reconciling vendors", 0, 1)
     rows = {name: raw.filter(pl.col("vendor") == name).drop("vendor") for name in present}
-    first_day = raw["session"].min()
+    first_day, last_day = raw["session"].min(), raw["session"].max()
     assert isinstance(first_day, date)
+    assert isinstance(last_day, date)
     sessions = context.calendar.sessions(first_day, end)
     first, *others = present
     found = [reconcile(rows[first], rows[other], vendor=first, other=other, sessions=sessions) for other in others]
@@ -70,7 +71,7 @@ def reconcile_range(context: TradingContext, start: date, end: date) -> Reconcil
     stored = context.lake.read("reconciliation", columns=["session"], start=start, end=end, ordered=False)
     touched = sorted({*breaks["session"].to_list(), *stored["session"].to_list()})
     context.lake.replace("reconciliation", contracts.validate("reconciliation", breaks), touched)
-    placed = _quarantine(context, end) if breaks.height else ()
+    placed = _quarantine(context, last_day) if breaks.height else ()
     context.progress("reconciling vendors", 1, 1)
     counts = dict(breaks.group_by("break_class").len().sort("break_class").iter_rows())
     return Reconciled(tuple(present), compared, counts, placed)

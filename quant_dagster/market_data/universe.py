@@ -55,7 +55,7 @@ class Universe(BaseModel):
     description: str
     asset_class: Annotated[str, Field(pattern="^[a-z_]+$", max_length=24)] = "equity"
     exchange: str = "XNYS"
-    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "USD"
+    currency: Annotated[str, Field(pattern="^[A-Z]{3,5}$")] = "USD"
     symbols: tuple[Instrument, ...] | Literal["all"]
     vendors: Annotated[tuple[str, ...], Field(min_length=1)]
     volume_required: bool = True

@@ -21,6 +21,20 @@ ROWS = {
     ("pnl",): 3,
     ("pnl", "--limit", "2"): 2,
     ("lake", "tables"): 6,
+    ("decisions", "--limit", "100", "--as-known-on", "2022-12-27"): 40,
+    ("fills", "--limit", "100", "--as-known-on", "2022-12-23"): 0,
+    ("orders", "--limit", "100", "--as-known-on", "2022-12-23"): 16,
+    ("pnl", "--as-known-on", "2022-12-27"): 2,
+    ("positions", "--as-known-on", "2022-12-23"): 0,
+    ("data", "bars", "AAPL", "--limit", "7"): 7,
+    ("data", "raw", "AAPL", "--start", "2022-12-27"): 2,
+    ("data", "quality", "--below", "1.1", "--start", "2022-12-28"): 20,
+    ("data", "progress"): 20,
+    ("data", "instruments", "--symbols", "KO,XOM"): 2,
+    ("data", "breaks"): 0,
+    ("data", "restatements"): 0,
+    ("data", "quarantine"): 0,
+    ("vendors", "status"): 2,
     ("lake", "history", "forecasts"): 4,
 }
 
@@ -43,6 +57,64 @@ def test_facts_are_json_too(replayed_home: Path, command: Command, arguments: li
     assert (answer.code, answer.err) == (0, "")
     assert answer.json
     assert command(*arguments).code == 0
+
+
+def test_orders_are_shown_as_they_stood(replayed_home: Path, command: Command) -> None:
+    """What was decided on Friday was filled on Tuesday: on Friday evening it was only accepted."""
+    friday = command("orders", "--limit", "100", "--as-known-on", "2022-12-23", "--json").json
+    tuesday = command("orders", "--limit", "100", "--as-known-on", "2022-12-27", "--json").json
+    assert {order["status"] for order in friday} == {"accepted"}
+    filled = [order for order in tuesday if order["session"] == "2022-12-23"]
+    assert {order["status"] for order in filled} == {"filled"}
+    now = command("orders", "--limit", "100", "--json").json
+    last = command("orders", "--limit", "100", "--as-known-on", "2022-12-28", "--json").json
+    assert [order["status"] for order in last] == [order["status"] for order in now]
+
+
+def test_status_knows_nothing_of_later_sessions(replayed_home: Path, command: Command) -> None:
+    status = command("status", "--as-known-on", "2022-12-27", "--json").json
+    assert (status["newest_cycle"], status["bars_newest"]) == ("2022-12-27", "2022-12-27")
+    assert status["counts"]["cycles"] == 2
+
+
+def test_metrics_are_prometheus_text_and_no_substitute_was_served(replayed_home: Path, command: Command) -> None:
+    from prometheus_client.parser import text_string_to_metric_families
+
+    answer = command("metrics")
+    assert answer.code == 0
+    families = {family.name: family for family in text_string_to_metric_families(answer.out)}
+    assert [sample.value for sample in families["substitute_prices_served"].samples] == [0.0]
+    assert len(families["quality_score"].samples) == 20
+    assert sum(sample.value for sample in families["price_history_rows"].samples) > 20_000
+    assert all(sample.value >= 0 for sample in families["data_missing_days"].samples)
+    assert {"vendor_active", "breaker_state", "vendor_health_score", "quarantined_symbols"} <= families.keys()
+
+
+def test_a_symbol_placed_under_quarantine_is_listed_and_released_by_a_person(
+    replayed_home: Path, command: Command
+) -> None:
+    who = ("--actor", "ada", "--reason", "looked at it")
+    assert command("data", "quarantine", "--place", "KO", *who).code == 0
+    (row,) = command("data", "quarantine", "--json").json
+    assert (row["symbol"], row["released_by"]) == ("KO", None)
+    assert command("data", "quarantine", "--release", "KO", *who).code == 0
+    (row,) = command("data", "quarantine", "--json").json
+    assert row["released_by"] == "ada"
+    assert command("verify", "audit").code == 0
+
+
+def test_a_breaker_opened_by_hand_stops_every_vendor_until_it_is_closed(replayed_home: Path, command: Command) -> None:
+    who = ("--actor", "ada", "--reason", "exchange is down")
+    assert command("vendors", "breaker", "network", "open", *who).code == 0
+    assert 'breaker_state{name="network"} 2.0' in command("metrics").out
+    assert command("vendors", "breaker", "network", "closed", *who).code == 0
+    assert 'breaker_state{name="network"} 0.0' in command("metrics").out
+
+
+def test_the_change_feed_says_what_a_version_brought(replayed_home: Path, command: Command) -> None:
+    answer = command("lake", "changes", "forecasts", "--since", "2", "--json").json
+    assert answer["counts"] == [{"change": "inserted", "changed_columns": "", "rows": 160}]
+    assert {row["session"] for row in answer["rows"]} == {"2022-12-28"}
 
 
 def test_status_is_what_the_ledger_says(replayed_home: Path, command: Command) -> None:

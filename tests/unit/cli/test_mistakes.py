@@ -23,6 +23,23 @@ MISTAKES: dict[str, tuple[list[str], int, list[str]]] = {
         ["control", "set", "LOUD", "--actor", "ada", "--reason", "x"], 2, ["'LOUD'", "NORMAL, PAUSE"]),
     "nobody's control mode": (["control", "set", "PAUSE", "--actor", " ", "--reason", "x"], 4, ["--actor"]),
     "an unknown fill": (["lineage", "nothing"], 5, ["there is no fill 'nothing'", "quant fills"]),
+    "a day of knowledge that is no date": (["orders", "--as-known-on", "soon"], 2, ["--as-known-on 'soon'"]),
+    "a source without a path": (["backfill", "--source", "yahoo"], 2, ["--source 'yahoo'", "NAME=PATH"]),
+    "a version that is not there": (["lake", "changes", "bars", "--since", "99"], 1, ["99", "earlier version"]),
+    "a release without a person": (["data", "quarantine", "--release", "KO"], 2, ["--actor", "--reason"]),
+    "a release of what is free": (
+        ["data", "quarantine", "--release", "KO", "--actor", "ada", "--reason", "x"], 2,
+        ["KO is not under quarantine"]),
+    "an unknown state of loading": (["data", "progress", "--state", "lost"], 2, ["'lost'", "landed, stored"]),
+    "an unknown breaker": (
+        ["vendors", "breaker", "yfinance", "open", "--actor", "a", "--reason", "x"], 2,
+        ["'yfinance'", "vendor:yfinance"]),
+    "a breaker half closed": (
+        ["vendors", "breaker", "network", "ajar", "--actor", "a", "--reason", "x"], 2, ["'ajar'"]),
+    "a vendor of another universe": (
+        ["vendors", "switch", "kraken", "--actor", "a", "--reason", "x"], 2, ["'kraken'", "embedded"]),
+    "a fill nobody knew of yet": (
+        ["lineage", "0", "--as-known-on", "2022-01-03"], 5, ["fill"]),
     "an unknown table": (["lake", "history", "nothing"], 1, ["nothing", "raw_prices"]),
 }  # fmt: skip
 
