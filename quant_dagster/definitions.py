@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 from dagster import BetaWarning, PreviewWarning
 
+from assets.intraday import build_intraday_assets, build_intraday_checks
 from assets.market_data import build_market_data_assets
 from assets.marts import build_mart_assets
 from assets.models import build_model_assets
@@ -15,6 +16,7 @@ from assets.partitions import session_partitions
 from assets.quality import build_contract_checks, build_quality_assets, build_quality_checks
 from assets.trading import build_trading_assets, build_trading_checks
 from assets.vendors import build_vendor_assets, build_vendor_checks
+from quant_dagster.cycle.context import intraday_files
 from quant_dagster.settings import Settings, load_settings
 from resources.desk import DeskResource
 from sensors.alerts import failed_check_sensor, run_failure_alert_sensor
@@ -38,7 +40,8 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
     for notice in (BetaWarning, PreviewWarning):
         warnings.filterwarnings("ignore", category=notice)
     warnings.filterwarnings("ignore", message="Asset job .* materializes assets with varying BackfillPolicies")
-    orchestration = (settings or load_settings()).orchestration
+    settings = settings or load_settings()
+    orchestration = settings.orchestration
     partitions = session_partitions(orchestration.first_session)
     trading = build_trading_assets(partitions)
     assets = [
@@ -48,6 +51,8 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         *trading,
         *build_vendor_assets(partitions),
     ]
+    if settings.market_data.intraday:
+        assets += build_intraday_assets(partitions, intraday_files)
     marts = build_mart_assets()
     checks = [
         *build_contract_checks(partitions),
@@ -55,6 +60,8 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         *build_trading_checks(partitions),
         *build_vendor_checks(partitions),
     ]
+    if settings.market_data.intraday:
+        checks += build_intraday_checks(partitions, settings.market_data.most_missing_minutes)
     # One process for the whole graph: a process per step would spend a minute on imports.
     daily_cycle = dg.define_asset_job(
         "daily_cycle",

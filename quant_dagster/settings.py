@@ -120,6 +120,21 @@ class FailoverSettings(_Section):
     sessions: int = Field(5, ge=1, le=60, description="Newest sessions the failover sensor looks after.")
 
 
+class IntradayFileSettings(_Section):
+    """Files of minute bars, quotes or trades."""
+
+    path: Path = Field(..., description="One Parquet/CSV file or a folder of them.")
+    kind: Literal["bars", "quotes", "trades"] = Field("bars", description="What the rows are.")
+    time_zone: str = Field("UTC", description="Zone of times that do not say theirs.")
+    bar_time: Literal["start", "end"] = Field("start", description="What a bar's time names.")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="The desk's names and the file's, if they differ."
+    )
+    vendor: str = Field("files", description="Name under which the rows are stored.")
+    seconds: int = Field(60, ge=1, description="Length of a bar.")
+    extended_hours: bool = Field(False, description="Keep rows outside the exchange's regular hours.")
+
+
 class MembershipFileSettings(_Section):
     path: Path | None = Field(None, description="CSV of who was in the universe when; empty: always everybody.")
     symbol_column: str = Field("ticker", description="Its column of symbols.")
@@ -155,6 +170,12 @@ class MarketDataSettings(_Section):
     )
     instruments: Path | None = Field(
         None, description="CSV of instruments by date (tick, lot, multiplier, ...), beside what the universe says."
+    )
+    intraday: list[IntradayFileSettings] = Field(
+        default_factory=list, description="Files of minute bars, quotes or trades, loaded by session."
+    )
+    most_missing_minutes: float = Field(
+        0.05, ge=0, le=1, description="Share of a session's minutes that may be missing before the check warns."
     )
     history_start: date = Field(date(1990, 1, 1), description="First session a backfill asks vendors for.")
 

@@ -63,6 +63,7 @@ def build() -> typer.Typer:
         data_commands,
         feature_commands,
         inspect_commands,
+        intraday_commands,
         lake_commands,
         ledger_commands,
         operations_commands,
@@ -75,6 +76,7 @@ def build() -> typer.Typer:
         module.register(app)
     app.add_typer(verify_commands.app, name="verify")
     app.add_typer(data_commands.app, name="data")
+    app.add_typer(intraday_commands.app, name="intraday")
     app.add_typer(feature_commands.app, name="features")
     app.add_typer(vendor_commands.app, name="vendors")
     app.add_typer(lake_commands.app, name="lake")

@@ -18,6 +18,7 @@ from quant_dagster.market_data import failover, instruments
 from quant_dagster.market_data.calendars import ExchangeCalendar, exchange_calendar
 from quant_dagster.market_data.failover import GUARD_PREFIX
 from quant_dagster.market_data.instruments import InstrumentMaster
+from quant_dagster.market_data.intraday.options import BarTime, IntradayFile, IntradayKind
 from quant_dagster.market_data.landing import Landing
 from quant_dagster.market_data.membership import Membership, Survivorship
 from quant_dagster.market_data.universe import Universe, load_universe
@@ -242,6 +243,23 @@ class TradingContext:
             settings = getattr(market.live, name)
             return build_vendor(name, {"settings": settings, "clock": self.now, "folder": self.home / "vendors" / name})
         return build_vendor(name)
+
+
+def intraday_files(context: TradingContext) -> list[IntradayFile]:
+    """The files of minutes, quotes and trades that ``market_data.intraday`` names."""
+    return [
+        IntradayFile(
+            path=one.path,
+            kind=IntradayKind(one.kind),
+            time_zone=one.time_zone,
+            bar_time=BarTime(one.bar_time),
+            columns=one.columns,
+            vendor=one.vendor,
+            seconds=one.seconds,
+            extended_hours=one.extended_hours,
+        )
+        for one in context.settings.market_data.intraday
+    ]
 
 
 def _read_sectors(path: Path, symbol_column: str, sector_column: str) -> dict[str, str]:

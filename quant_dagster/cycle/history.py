@@ -12,7 +12,7 @@ import polars as pl
 
 from quant_dagster.cycle.reconciling import Reconciled, reconcile_range
 from quant_dagster.errors import DataUnavailableError
-from quant_dagster.market_data.ingest import BarsReport, build_bars, load_other_panels, load_panel
+from quant_dagster.market_data.ingest import BarsReport, build_bars, load_level_unknown, load_other_panels, load_panel
 from quant_dagster.market_data.panel import Panel
 from quant_dagster.market_data.sourcing import Sourced
 from quant_dagster.quality import contracts
@@ -104,7 +104,7 @@ def score_sessions(context: TradingContext, panel: Panel, sessions: Sequence[dat
     first, last = np.searchsorted(panel.sessions, np.array([min(sessions), max(sessions)], dtype="datetime64[D]"))
     needed = panel.rows(max(0, int(first) - settings.reach - 1), int(last) + 1)
     others = load_other_panels(context.lake, needed, context.universe.vendors)
-    frame = quality_frame(needed, sessions, settings, others)
+    frame = quality_frame(needed, sessions, settings, others, load_level_unknown(context.lake, needed))
     store(context, "quality", frame)
     return frame
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from quant_dagster.errors import DataUnavailableError
 from quant_dagster.market_data.calendars import ExchangeCalendar
@@ -265,6 +267,24 @@ def load_other_panels(lake: Lake, panel: Panel, vendors: Sequence[str]) -> list[
         for vendor in vendors
         if (vendor,) in by_vendor
     ]
+
+
+def load_level_unknown(lake: Lake, panel: Panel) -> NDArray[np.bool_]:
+    """Where the vendor of a symbol's bars changed without the two being known to be at one level; shape (n, m)."""
+    marked = np.zeros(panel.close.shape, dtype=np.bool_)
+    bars = lake.read(
+        "bars",
+        columns=["symbol", "session"],
+        symbols=panel.symbols,
+        start=panel.sessions[0].astype(object),
+        end=panel.sessions[-1].astype(object),
+        where=pl.col("vendor_change") == "unconfirmed",
+        ordered=False,
+    )
+    column_of = {symbol: position for position, symbol in enumerate(panel.symbols)}
+    for symbol, session in bars.iter_rows():
+        marked[np.searchsorted(panel.sessions, np.datetime64(session, "D")), column_of[symbol]] = True
+    return marked
 
 
 def _date_restatements(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from quant_dagster.errors import ContractError
+from quant_dagster.market_data.intraday.screening import INTRADAY_REASONS
 from quant_dagster.market_data.screening import REASONS
 from quant_dagster.quality.anomalies import DETECTORS
 from quant_dagster.quality.breaks import UNKNOWN
@@ -170,7 +171,7 @@ _COLUMN_RULES: dict[tuple[str, str], Rules] = {
         )
     },
     ("rejected_rows", "row"): (("from 1", pl.col("row") >= 1),),
-    ("rejected_rows", "reason"): (("known code", pl.col("reason").is_in(list(REASONS))),),
+    ("rejected_rows", "reason"): (("known code", pl.col("reason").is_in([*REASONS, *INTRADAY_REASONS])),),
     ("quality", "score"): (_unit("score"),),
     ("quality", "issues"): (("known codes", _codes_in("issues", PENALTIES)),),
     ("quality", "not_evaluated"): (("known codes", _codes_in("not_evaluated", NOT_EVALUATED)),),

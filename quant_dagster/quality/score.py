@@ -62,6 +62,7 @@ PENALTIES: dict[str, float] = {
     "field_contradiction": 0.5,
     "volume_contradiction": 0.3,
     "unsettled_level": 0.1,
+    "level_unknown": 0.5,
 }
 """What each issue costs. ``stale_price`` grows to twice this at three times the length that makes a price stale."""
 
@@ -117,7 +118,12 @@ class QualitySettings:
         return self.detectors.reach
 
 
-def score(panel: Panel, settings: QualitySettings | None = None, others: Sequence[Panel] = ()) -> Scores:
+def score(
+    panel: Panel,
+    settings: QualitySettings | None = None,
+    others: Sequence[Panel] = (),
+    level_unknown: BoolArray | None = None,
+) -> Scores:
     """Score every bar of a panel; the score of a session uses nothing after it.
 
     Sessions closer than ``settings.reach`` to the start of the panel are scored from the history there is: give that
@@ -128,6 +134,8 @@ def score(panel: Panel, settings: QualitySettings | None = None, others: Sequenc
     others
         What other vendors say, one panel each, with the sessions and symbols of ``panel``: NaN where a vendor has no
         bar, and where the bar in ``panel`` is that vendor's own.
+    level_unknown
+        Where the vendor of a symbol's bars changed without the levels of the two being known to agree.
     """
     settings = settings or QualitySettings()
     thresholds = settings.detectors
@@ -140,6 +148,8 @@ def score(panel: Panel, settings: QualitySettings | None = None, others: Sequenc
     found["volume_missing"] = no_volume if settings.volume_required else np.zeros_like(no_volume)
     if evidence is not None:
         found |= _found_together(evidence)
+    if level_unknown is not None:
+        found["level_unknown"] = level_unknown
     no_range = present & (np.isnan(panel.high) | np.isnan(panel.low))
     first = np.where(present.any(axis=0), present.argmax(axis=0), len(panel.sessions))
     age = np.arange(len(panel.sessions))[:, None] - first[None, :]
@@ -210,10 +220,14 @@ def _found_together(evidence: Evidence) -> dict[str, BoolArray]:
 
 
 def quality_frame(
-    panel: Panel, sessions: Sequence[date], settings: QualitySettings | None = None, others: Sequence[Panel] = ()
+    panel: Panel,
+    sessions: Sequence[date],
+    settings: QualitySettings | None = None,
+    others: Sequence[Panel] = (),
+    level_unknown: BoolArray | None = None,
 ) -> pl.DataFrame:
     """Rows of lake table ``quality`` for ``sessions``, for every symbol that is listed on them; see ``score``."""
-    scores = score(panel, settings, others)
+    scores = score(panel, settings, others, level_unknown)
     wanted = np.isin(panel.sessions, np.array(list(sessions), dtype="datetime64[D]"))
     rows, columns = np.nonzero(~np.isnan(scores.score) & wanted[:, None])
     frame = pl.DataFrame(

@@ -229,6 +229,26 @@ def test_a_person_who_chose_a_vendor_is_not_overruled_by_a_better_one(desk: Desk
     assert desk.look().active == "yfinance", "but the chosen one is left when it fails"
 
 
+def test_a_vendor_of_an_unknown_level_that_takes_over_is_not_traded_on_that_day(quant_home: Path) -> None:
+    """The better vendor turns up late, at another level, and has no session in common with the one until then."""
+    until = date(2013, 2, 15)
+    fourfold = ROWS.filter(pl.col("session") > until).with_columns(pl.col("open", "high", "low", "close") * 4.0)
+    early = ROWS.filter(pl.col("session") <= until)
+    with YahooServer(fourfold) as primary, FinnhubServer(early) as secondary, slack_server() as slack:
+        desk = Desk(primary, secondary, slack, quant_home)
+        primary.fault("unknown_symbol", times=math.inf)
+        history.backfill(desk.context(), HISTORY_START, until)
+        primary.clear()
+        context = desk.context()
+        history.backfill(context, HISTORY_START, WEDNESDAY)
+    change = date(2013, 2, 19)
+    frame = context.lake.read("bars", start=change, end=change)
+    assert frame.select("vendor", "vendor_change").rows() == [("yfinance", "unconfirmed")] * 2
+    scores = context.lake.read("quality", start=change, end=change)
+    assert all("level_unknown" in issues for issues in scores["issues"])
+    assert scores["score"].max() < 0.6
+
+
 def test_every_change_of_vendor_is_in_the_audit_log(desk: Desk) -> None:
     desk.primary.fault("503", times=math.inf)
     desk.load(THURSDAY)
