@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quant_dagster.cli.options import EndOption, Json, Limit, SessionOption, StartOption, open_context, parse_day
+from quant_dagster.cli.options import (
+    EndOption,
+    Json,
+    Limit,
+    SessionOption,
+    StartOption,
+    UniverseOption,
+    open_context,
+    parse_day,
+)
 from quant_dagster.errors import ConfigurationError, DataUnavailableError
 
 if TYPE_CHECKING:
@@ -74,6 +83,96 @@ def load(
         symbols=_symbols(symbols),
     )
     print_facts(asdict(report), title="Intraday data loaded", as_json=json)
+
+
+@app.command()
+def fetch(
+    symbols: Annotated[str, typer.Argument(metavar="A,B", help="Symbols to ask for.")],
+    vendor: Annotated[str, typer.Option("--vendor", help="A live vendor of the universe.")],
+    start: Annotated[str, typer.Option("--start", metavar="YYYY-MM-DD", help="First session.")],
+    end: EndOption = None,
+    kind: Annotated[str, typer.Option("--kind", help="bars or trades.")] = "bars",
+    universe: UniverseOption = None,
+    extended_hours: Annotated[
+        bool, typer.Option("--extended-hours", help="Keep what lies outside regular hours.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Ask a live vendor for minutes or trades, through its breaker and its request budget."""
+    from dataclasses import asdict
+
+    from quant_dagster.cli.output import print_facts
+    from quant_dagster.market_data.intraday.load import load_vendor
+    from quant_dagster.market_data.intraday.options import IntradayKind
+    from quant_dagster.quality.contracts import validate
+
+    context = open_context(universe=universe)
+    source, guard = _live(context, vendor, "trades" if kind == "trades" else "minute_bars")
+    first = parse_day(start, "--start")
+    last = parse_day(end, "--end") or first
+    if first is None or last is None:
+        raise ConfigurationError("--start names the first session")
+    report = load_vendor(
+        context.lake,
+        source,
+        IntradayKind(_one_of(kind, ("bars", "trades"), "--kind")),
+        _symbols(symbols) or [],
+        context.calendar.open_time(first),
+        min(context.calendar.close_time(last), context.now()),
+        calendar=context.calendar,
+        now=context.now(),
+        contract=validate,
+        guard=guard,
+        extended_hours=extended_hours,
+    )
+    print_facts(asdict(report), title=f"Intraday data of {vendor} loaded", as_json=json)
+
+
+@app.command()
+def snapshot(
+    symbol: Annotated[str, typer.Argument(help="A symbol of the venue.")],
+    vendor: Annotated[str, typer.Option("--vendor", help="A venue of the universe.")],
+    depth: Annotated[int, typer.Option("--depth", min=1, help="Levels a side.")] = 10,
+    universe: UniverseOption = None,
+    json: Json = False,
+) -> None:
+    """A venue's order book now: levels, spread, microprice."""
+    from itertools import zip_longest
+
+    from quant_dagster.cli.output import print_json, print_rows
+    from quant_dagster.market_data.order_book.sync import SyncedBook
+
+    context = open_context(universe=universe)
+    source, guard = _live(context, vendor, "order_book")
+    taken = guard.call("order_book", lambda: source.order_book(symbol, depth))
+    synced = SyncedBook(vendor, symbol)
+    synced.apply_snapshot(taken)
+    top = synced.book.top
+    if top is None:
+        raise DataUnavailableError(symbol, vendor, None, None, "one side of its book is empty")
+    levels = [
+        {"bid_size": bid[1], "bid": bid[0], "ask": ask[0], "ask_size": ask[1]}
+        for bid, ask in zip_longest(taken.bids[:depth], taken.asks[:depth], fillvalue=(None, None))
+    ]
+    facts = {"vendor": vendor, "symbol": symbol, "taken_at": taken.taken_at, "sequence": taken.sequence,
+             "mid": top.mid, "spread": top.spread, "microprice": top.microprice}  # fmt: skip
+    if json:
+        print_json(facts | {"levels": levels})
+        return
+    title = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
+    print_rows(levels, ["bid_size", "bid", "ask", "ask_size"], title=title, as_json=False)
+
+
+def _live(context: Any, name: str, operation: str) -> tuple[Any, Any]:
+    """A live vendor of the universe that offers an operation, and its guard."""
+    vendor = next((vendor for vendor in context.vendors if vendor.name == name), None)
+    if vendor is None or not vendor.capabilities.remote or operation not in vendor.capabilities.offers:
+        able = [one.name for one in context.vendors if operation in one.capabilities.offers]
+        raise ConfigurationError(
+            f"vendor '{name}' of universe '{context.universe.name}' does not offer {operation}; "
+            f"these do: {', '.join(able) or 'none; name another --universe'}"
+        )
+    return vendor, context.guards[name]
 
 
 @app.command()

@@ -16,6 +16,7 @@ from quant_dagster.cycle.instruments import refresh_from_venue
 from quant_dagster.errors import ConfigurationError
 from quant_dagster.market_data.ingest import load_panel
 from quant_dagster.settings import load_settings
+from tests.support.replays import Command
 from tests.support.vendor_servers.worlds import CRYPTO, daily, server_of
 
 SYMBOL = "BTC/USDT"
@@ -59,3 +60,20 @@ def desk(home: Path, venue: str, url: str) -> TradingContext:
         {"home": home, "universe": "crypto_majors", "market_data": {"vendors": [venue], "live": {venue: live}}}
     )
     return TradingContext(settings, symbols=[SYMBOL], clock=lambda: NOW)
+
+
+def test_minutes_trades_and_the_book_of_a_venue_by_command(
+    quant_home: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with server_of("binance") as server:
+        monkeypatch.setenv("QUANT_MARKET_DATA__LIVE__BINANCE__BASE_URL", server.base_url)
+        where = ("--vendor", "binance", "--universe", "crypto_majors")
+        minutes = command("intraday", "fetch", SYMBOL, *where, "--start", "2024-03-08", "--json")
+        assert (minutes.code, minutes.json["inserted"]) == (0, 60), minutes.err
+        trades = command("intraday", "fetch", SYMBOL, *where, "--start", "2024-03-08", "--kind", "trades", "--json")
+        assert (trades.code, trades.json["inserted"]) == (0, 60), trades.err
+        book = command("intraday", "snapshot", SYMBOL, *where, "--json").json
+    assert (book["levels"][0]["bid"], book["levels"][0]["ask"]) == (430.47, 430.58)
+    assert 430.47 < book["microprice"] < 430.58
+    refused = command("intraday", "snapshot", SYMBOL, "--vendor", "binance", "--universe", "us20_live")
+    assert (refused.code, "does not offer order_book" in refused.err) == (2, True)
