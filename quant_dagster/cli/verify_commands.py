@@ -52,6 +52,50 @@ def symbols(
 
 
 @app.command()
+def data(
+    docs: Annotated[bool, typer.Option("--docs", help="Also write Great Expectations' data docs.")] = False,
+    json: Json = False,
+) -> None:
+    """Does every stored row keep its contract, and do bars look as bars usually do?
+
+    A broken contract or a critical expectation that is not met fails; other expectations warn.
+    """
+    from quant_dagster.cli.output import print_json, print_rows
+    from quant_dagster.quality import contracts
+    from quant_dagster.quality.expectations import Outcome, Severity, build_data_docs, run_expectations
+
+    context = open_context()
+    checked = [contracts.check(name, context.lake.read(name)) for name in context.lake.tables() if _has_contract(name)]
+    bars = context.lake.read("bars")
+    outcomes = run_expectations(bars) if bars.height else []
+    page = build_data_docs(bars, context.home / "reports" / "data_docs") if docs and bars.height else None
+    tables = [{"table": one.table, "rows": one.rows, "kept": one.passed, "failures": [str(f) for f in one.failures]}
+              for one in checked]  # fmt: skip
+    unmet = [asdict(one) for one in outcomes if one.outcome is not Outcome.MET]
+    passed = all(one.passed for one in checked) and not any(
+        one.outcome is not Outcome.MET and one.severity is Severity.CRITICAL for one in outcomes
+    )
+    if json:
+        docs_path = str(page) if page else None
+        print_json(
+            {"passed": passed, "contracts": tables, "expectations": len(outcomes), "unmet": unmet, "docs": docs_path}
+        )
+    else:
+        print_rows(tables, ["table", "rows", "kept", "failures"], title="Contracts", as_json=False)
+        columns = ["name", "severity", "outcome", "unexpected", "observed", "error"]
+        print_rows(unmet, columns, title=f"Of {len(outcomes)} expectations, not met", as_json=False)
+        if page:
+            print_rows([{"data docs": str(page)}], ["data docs"], title="Data docs", as_json=False)
+    _exit(passed)
+
+
+def _has_contract(table: str) -> bool:
+    from quant_dagster.storage.tables import SUPERSEDED
+
+    return not table.endswith(SUPERSEDED)
+
+
+@app.command()
 def ledger(json: Json = False) -> None:
     """Do the books balance, are positions the sum of fills, are orders what their events say?"""
     from quant_dagster.cli.output import print_facts

@@ -6,9 +6,11 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from quant_dagster.observability import audit
+from quant_dagster.storage.lake import Lake
 from tests.support import replays
 from tests.support.replays import Command
 
@@ -57,6 +59,19 @@ def test_facts_are_json_too(replayed_home: Path, command: Command, arguments: li
     assert (answer.code, answer.err) == (0, "")
     assert answer.json
     assert command(*arguments).code == 0
+
+
+def test_stored_data_keeps_its_contracts_and_a_broken_row_is_found(replayed_home: Path, command: Command) -> None:
+    good = command("verify", "data", "--json")
+    assert good.code == 0, good.err
+    assert {row["table"] for row in good.json["contracts"]} >= {"raw_prices", "bars", "quality", "forecasts"}
+    assert all(row["kept"] for row in good.json["contracts"])
+    lake = Lake(replayed_home / "lake")
+    lake.merge("bars", lake.read("bars").tail(1).with_columns(-pl.col("close")))
+    bad = command("verify", "data", "--json")
+    assert bad.code == 1
+    assert [row["table"] for row in bad.json["contracts"] if not row["kept"]] == ["bars"]
+    assert "close_is_positive" in [one["name"] for one in bad.json["unmet"]]
 
 
 def test_orders_are_shown_as_they_stood(replayed_home: Path, command: Command) -> None:
