@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 from dagster import BetaWarning, PreviewWarning
 
+from assets.corporate_actions import build_corporate_action_assets, build_corporate_action_checks
 from assets.intraday import build_intraday_assets, build_intraday_checks
 from assets.market_data import build_market_data_assets
 from assets.marts import build_mart_assets
@@ -23,7 +24,7 @@ from sensors.alerts import failed_check_sensor, run_failure_alert_sensor
 from sensors.execution import execution_sensor
 from sensors.failover import failover_sensor
 from sensors.marts import marts_sensor
-from sensors.schedules import daily_cycle_schedule, lake_maintenance_schedule
+from sensors.schedules import corporate_actions_schedule, daily_cycle_schedule, lake_maintenance_schedule
 
 
 def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | None = None) -> dg.Definitions:
@@ -50,6 +51,7 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         *build_model_assets(partitions),
         *trading,
         *build_vendor_assets(partitions),
+        *build_corporate_action_assets(),
     ]
     if settings.market_data.intraday:
         assets += build_intraday_assets(partitions, intraday_files)
@@ -59,6 +61,7 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         *build_quality_checks(partitions),
         *build_trading_checks(partitions),
         *build_vendor_checks(partitions),
+        *build_corporate_action_checks(),
     ]
     if settings.market_data.intraday:
         checks += build_intraday_checks(partitions, settings.market_data.most_missing_minutes)
@@ -96,6 +99,12 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         executor_def=dg.in_process_executor,
         description="Compact the lake's tables and delete files that are past retention.",
     )
+    actions_job = dg.define_asset_job(
+        "refresh_corporate_actions",
+        selection=dg.AssetSelection.assets("corporate_actions"),
+        executor_def=dg.in_process_executor,
+        description="Ask the vendors for corporate actions, infer those that prices show, confirm one by the other.",
+    )
     marts_job = dg.define_asset_job(
         "refresh_marts",
         selection=dg.AssetSelection.assets(*marts),
@@ -105,10 +114,11 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
     return dg.Definitions(
         assets=[*assets, *marts],
         asset_checks=checks,
-        jobs=[daily_cycle, fills_job, history_job, reload_job, maintenance_job, marts_job],
+        jobs=[daily_cycle, fills_job, history_job, reload_job, maintenance_job, actions_job, marts_job],
         schedules=[
             daily_cycle_schedule(daily_cycle, orchestration.minutes_after_close),
             lake_maintenance_schedule(maintenance_job),
+            corporate_actions_schedule(actions_job),
         ],
         sensors=[
             execution_sensor(fills_job),

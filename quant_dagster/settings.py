@@ -55,6 +55,9 @@ class FilesVendorSettings(_Section):
         description="The desk's column names and the file's names for them. Drop a field to leave it null; "
         "drop 'symbol' to take the symbol from the file's name; add 'known_at' for point-in-time files.",
     )
+    adjusted: Literal["raw", "split", "total_return"] | None = Field(
+        None, description="What its prices are adjusted for, where you know it: corporate actions are inferred from it."
+    )
 
 
 class SectorFileSettings(_Section):

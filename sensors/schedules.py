@@ -41,3 +41,14 @@ def lake_maintenance_schedule(job: Any) -> dg.ScheduleDefinition:
         execution_timezone=TIME_ZONE,
         description="The lake's upkeep, every Saturday morning.",
     )
+
+
+def corporate_actions_schedule(job: Any) -> dg.ScheduleDefinition:
+    """Corporate actions, late in the evening: the next session opens without the right."""
+    return dg.ScheduleDefinition(
+        job=job,
+        name="corporate_actions_schedule",
+        cron_schedule="0 21 * * 1-5",
+        execution_timezone=TIME_ZONE,
+        description="Corporate actions reported and inferred, every weekday evening.",
+    )

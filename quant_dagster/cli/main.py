@@ -60,6 +60,7 @@ def build() -> typer.Typer:
     if app.registered_commands:
         return app
     from quant_dagster.cli import (
+        actions_commands,
         data_commands,
         feature_commands,
         inspect_commands,
@@ -76,6 +77,7 @@ def build() -> typer.Typer:
         module.register(app)
     app.add_typer(verify_commands.app, name="verify")
     app.add_typer(data_commands.app, name="data")
+    app.add_typer(actions_commands.app, name="actions")
     app.add_typer(intraday_commands.app, name="intraday")
     app.add_typer(feature_commands.app, name="features")
     app.add_typer(vendor_commands.app, name="vendors")

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from quant_dagster.market_data.sourcing import Sourcing
     from quant_dagster.resilience.guard import ServiceGuard
 
+_ADJUSTED = {
+    None: "as the files are", "raw": "nothing", "split": "splits", "total_return": "splits and dividends",
+}  # fmt: skip
 NETWORK = "network"
 """The breaker that a person opens to stop every request to every vendor: each vendor's breaker depends on it."""
 
@@ -238,7 +241,9 @@ class TradingContext:
         market = self.settings.market_data
         if name == "files" or name in market.sources:
             files = market.files if name == "files" else market.sources[name]
-            return build_vendor("files", {"path": files.path, "columns": files.columns, "name": name})
+            adjusted = _ADJUSTED[files.adjusted]
+            options = {"path": files.path, "columns": files.columns, "name": name, "adjusted": adjusted}
+            return build_vendor("files", options)
         if name in LiveVendorsSettings.model_fields:
             settings = getattr(market.live, name)
             return build_vendor(name, {"settings": settings, "clock": self.now, "folder": self.home / "vendors" / name})

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import polars as pl
 
-from quant_dagster.storage.tables import LakeTable
+from quant_dagster.storage.tables import TIMESTAMP, LakeTable
 
 _NEW = "__new"
 _OLD = "__old"
@@ -74,6 +74,22 @@ def replace_change(table: LakeTable, new: pl.DataFrame, old: pl.DataFrame, sessi
         months=months,
         content=pl.concat([old.filter(inside & ~in_scope), complete.filter(inside)], how="diagonal"),
         replaced=_replaced(table, complete.filter(state == "updated"), stored),
+    )
+
+
+def remove_change(table: LakeTable, keys: pl.DataFrame, old: pl.DataFrame, at: datetime) -> Change:
+    """Take the rows with these keys away; a table that keeps what was replaced keeps them, as superseded ``at``."""
+    gone = old.join(keys, on=list(table.key), how="semi")
+    months = _months(table, gone)
+    replaced = gone.with_columns(pl.lit(at).cast(TIMESTAMP).alias("superseded_at"))
+    return Change(
+        inserted=0,
+        updated=0,
+        unchanged=0,
+        deleted=gone.height,
+        months=months,
+        content=old.filter(_in_months(table, months)).join(keys, on=list(table.key), how="anti"),
+        replaced=replaced if table.keeps_superseded else old.clear(),
     )
 
 

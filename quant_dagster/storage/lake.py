@@ -23,7 +23,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from quant_dagster.errors import StorageError
-from quant_dagster.storage.changes import Change, difference, merge_change, replace_change
+from quant_dagster.storage.changes import Change, difference, merge_change, remove_change, replace_change
 from quant_dagster.storage.conform import conform, refuse_changed_types
 from quant_dagster.storage.delta import (
     TableVersion,
@@ -116,6 +116,20 @@ class Lake:
             raise StorageError(f"replacing sessions of '{table}': rows hold sessions not to be replaced: {outside[:5]}")
         months = {session.strftime("%Y-%m") for session in wanted}
         return self._write(definition, rows, lambda new, old: replace_change(definition, new, old, wanted), months)
+
+    def remove(self, table: str, keys: pl.DataFrame, *, at: datetime) -> Commit:
+        """Take rows away by key; those of a table that keeps what was replaced are known until ``at`` (aware).
+
+        Parameters
+        ----------
+        keys
+            The table's key columns; keys that are not there are passed over.
+        """
+        definition = lake_table(table)
+        wanted = keys.select(list(definition.key)).unique()
+        months = set(wanted["session"].dt.strftime("%Y-%m").to_list()) if definition.partitioned else None
+        nothing = definition.empty()
+        return self._write(definition, nothing, lambda _, old: remove_change(definition, wanted, old, at), months)
 
     def read(
         self,
@@ -323,7 +337,8 @@ class Lake:
         """Of every key the newest value known at the end of ``day``, replaced ones included."""
         if "known_at" not in definition.schema:
             return lazy.filter(pl.col("session") <= day) if "session" in definition.schema else lazy
-        known = pl.col("known_at") < datetime.combine(day, time_of_day(), UTC) + timedelta(days=1)
+        midnight = datetime.combine(day, time_of_day(), UTC) + timedelta(days=1)
+        known = pl.col("known_at") < midnight
         older = self._snapshot(definition.name + SUPERSEDED) if definition.keeps_superseded else None
         if older is None:
             return lazy.filter(known)
@@ -331,7 +346,9 @@ class Lake:
         replaced = self._scan(lake_table(definition.name + SUPERSEDED), older, start, end)
         both = pl.concat(
             [
-                replaced.filter(known).with_columns(pl.lit(False).alias(_PRESENT)),
+                replaced.filter(known & (pl.col("superseded_at") >= midnight)).with_columns(
+                    pl.lit(False).alias(_PRESENT)
+                ),
                 lazy.filter(known).with_columns(pl.lit(True).alias(_PRESENT)),
             ],
             how="diagonal",

@@ -47,9 +47,17 @@ class FilesVendor:
         symbol is the file's name. ``known_at`` names a time with zone (or UTC) at which the row became known.
     name
         Name under which the rows are stored.
+    adjusted
+        What its prices are adjusted for, in the words of `Capabilities.adjusted`.
     """
 
-    def __init__(self, path: Path | str | None, columns: Mapping[str, str] | None = None, name: str = "files") -> None:
+    def __init__(
+        self,
+        path: Path | str | None,
+        columns: Mapping[str, str] | None = None,
+        name: str = "files",
+        adjusted: str = "as the files are",
+    ) -> None:
         self.name = name
         self._columns = dict(DEFAULT_COLUMNS if columns is None else columns)
         known = set(ROW_SCHEMA) - {"source", "row"}
@@ -59,7 +67,7 @@ class FilesVendor:
             raise ConfigurationError(f"{_SETTING}.columns: no column named for {absent}; the vendor needs both")
         self._files = _files_in(path)
         fields = frozenset(self._columns) & frozenset(PRICE_FIELDS)
-        self.capabilities = Capabilities(fields, frozenset({"1d"}), adjusted="as the files are", live=True)
+        self.capabilities = Capabilities(fields, frozenset({"1d"}), adjusted=adjusted, live=True)
 
     def symbols(self) -> list[str]:
         """Every symbol in the files, sorted."""

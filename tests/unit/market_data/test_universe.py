@@ -50,7 +50,9 @@ def test_every_shipped_universe_names_vendors_that_exist() -> None:
 
 
 def test_unknown_universe_names_the_known_ones() -> None:
-    with pytest.raises(ConfigurationError, match=r"unknown universe 'us21'.*known: all_files, crypto_majors, us20, us20_live"):
+    with pytest.raises(
+        ConfigurationError, match=r"unknown universe 'us21'.*known: all_files, crypto_majors, us20, us20_live"
+    ):
         load_universe("us21")
 
 

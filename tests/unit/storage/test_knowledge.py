@@ -86,6 +86,20 @@ def test_known_on_is_the_newest_value_not_after_the_day(
         assert lake.read("raw_prices", known_on=asked)["close"].to_list() == [expected]
 
 
+def test_a_removed_row_was_known_until_it_was_removed(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    lake.merge("raw_prices", RAW)
+    removed = datetime(2014, 6, 2, 12, tzinfo=UTC)
+    commit = lake.remove("raw_prices", FIRST, at=removed)
+    assert (commit.deleted, commit.inserted) == (FIRST.height, 0)
+    first = FIRST["session"][0]
+    assert lake.read("raw_prices", start=first, end=first).is_empty()
+    assert lake.read("raw_prices", start=first, end=first, known_on=date(2014, 6, 1)).height == FIRST.height
+    assert lake.read("raw_prices", start=first, end=first, known_on=date(2014, 6, 2)).is_empty()
+    assert lake.read("raw_prices").height == RAW.height - FIRST.height
+    assert not lake.remove("raw_prices", FIRST, at=removed).changed, "removing it again changes nothing"
+
+
 def test_the_change_feed_says_what_is_new_since_a_version(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     lake.merge("raw_prices", RAW.filter(pl.col("session") < date(2013, 1, 1)))
