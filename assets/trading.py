@@ -120,13 +120,13 @@ def build_trading_checks(partitions: dg.PartitionsDefinition[Any]) -> list[dg.As
         name="one_decision_per_symbol",
         blocking=True,
         partitions_def=partitions,
-        description="Every symbol of the universe has exactly one decision in the session's cycle.",
+        description="Every member of the universe has exactly one decision in the session's cycle.",
     )
     def one_decision_per_symbol(context: dg.AssetCheckExecutionContext, desk: DeskResource) -> dg.AssetCheckResult:
         trading = desk.open()
         session = date.fromisoformat(context.partition_key)
         decided = _rows(trading, ledger_tables.decisions, session)["symbol"].to_list()
-        missing = sorted(set(trading.symbols) - set(decided))
+        missing = sorted(set(trading.symbols_on(session)) - set(decided))
         return dg.AssetCheckResult(
             passed=not missing and len(decided) == len(set(decided)),
             severity=dg.AssetCheckSeverity.ERROR,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -25,11 +27,24 @@ def build_features(context: TradingContext, start: date, end: date) -> tuple[int
     DataUnavailableError
         There is no bar in that range.
     """
-    frame = compute(load_panel(context.lake, context.symbols, end), context.universe.exchange)
-    rows = feature_rows(context, frame, start, end)
+    rows = pl.concat(list(features_between(context, start, end)), how="vertical")
     if rows.is_empty():
         raise DataUnavailableError("every symbol", "lake table bars", start, end, "run 'quant backfill' first")
     return rows.height, context.feature_store.write_offline(rows)
+
+
+def features_between(context: TradingContext, start: date, end: date) -> Iterator[pl.DataFrame]:
+    """Long features of every session from ``start`` to ``end``, with the time each could first be known.
+
+    A session's ranks are among its own members, so that there is one computation for each run of sessions with the same
+    members.
+    """
+    sessions = context.calendar.session_dates(start, end)
+    for symbols, run in groupby(sessions, key=context.symbols_on):
+        days = list(run)
+        if symbols:
+            frame = compute(load_panel(context.lake, symbols, days[-1]), context.universe.exchange)
+            yield feature_rows(context, frame, days[0], days[-1])
 
 
 def feature_rows(context: TradingContext, frame: FeatureFrame, start: date, end: date) -> pl.DataFrame:

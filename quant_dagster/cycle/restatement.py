@@ -17,12 +17,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from quant_dagster.cycle.feature_history import feature_rows
+from quant_dagster.cycle.feature_history import features_between
 from quant_dagster.errors import StorageError
-from quant_dagster.features.compute import compute
 from quant_dagster.features.definitions import View
 from quant_dagster.features.offline import EVENT
-from quant_dagster.market_data.ingest import load_panel
 from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.tables import SUPERSEDED
 
@@ -135,7 +133,6 @@ def _rebuild_features(context: TradingContext, first: date, known_at: datetime) 
     days = stored[EVENT].dt.date().unique().sort()
     last = days.max()
     assert isinstance(last, date)
-    frame = compute(load_panel(context.lake, context.symbols, last), context.universe.exchange)
-    rows = feature_rows(context, frame, first, last).filter(pl.col("session").is_in(days.implode()))
+    rows = pl.concat(list(features_between(context, first, last))).filter(pl.col("session").is_in(days.implode()))
     rows = rows.with_columns(pl.max_horizontal("known_at", pl.lit(known_at).cast(pl.Datetime("us", "UTC"))))
     return days.len(), offline.write(rows)
