@@ -11,6 +11,7 @@ from dagster import BetaWarning, PreviewWarning
 from assets.corporate_actions import build_corporate_action_assets, build_corporate_action_checks
 from assets.intraday import build_intraday_assets, build_intraday_checks
 from assets.market_data import build_market_data_assets
+from assets.market_store import build_market_store_assets
 from assets.marts import build_mart_assets
 from assets.models import build_model_assets
 from assets.partitions import session_partitions
@@ -24,7 +25,12 @@ from sensors.alerts import failed_check_sensor, run_failure_alert_sensor
 from sensors.execution import execution_sensor
 from sensors.failover import failover_sensor
 from sensors.marts import marts_sensor
-from sensors.schedules import corporate_actions_schedule, daily_cycle_schedule, lake_maintenance_schedule
+from sensors.schedules import (
+    corporate_actions_schedule,
+    daily_cycle_schedule,
+    lake_maintenance_schedule,
+    market_store_schedule,
+)
 
 
 def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | None = None) -> dg.Definitions:
@@ -52,6 +58,7 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         *trading,
         *build_vendor_assets(partitions),
         *build_corporate_action_assets(),
+        *build_market_store_assets(),
     ]
     if settings.market_data.intraday:
         assets += build_intraday_assets(partitions, intraday_files)
@@ -105,6 +112,12 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         executor_def=dg.in_process_executor,
         description="Ask the vendors for corporate actions, infer those that prices show, confirm one by the other.",
     )
+    store_job = dg.define_asset_job(
+        "sync_market_store",
+        selection=dg.AssetSelection.assets("market_store"),
+        executor_def=dg.in_process_executor,
+        description="Bring the PostgreSQL market store up to date with the lake, and apply its retention.",
+    )
     marts_job = dg.define_asset_job(
         "refresh_marts",
         selection=dg.AssetSelection.assets(*marts),
@@ -114,11 +127,12 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
     return dg.Definitions(
         assets=[*assets, *marts],
         asset_checks=checks,
-        jobs=[daily_cycle, fills_job, history_job, reload_job, maintenance_job, actions_job, marts_job],
+        jobs=[daily_cycle, fills_job, history_job, reload_job, maintenance_job, actions_job, store_job, marts_job],
         schedules=[
             daily_cycle_schedule(daily_cycle, orchestration.minutes_after_close),
             lake_maintenance_schedule(maintenance_job),
             corporate_actions_schedule(actions_job),
+            market_store_schedule(store_job),
         ],
         sensors=[
             execution_sensor(fills_job),

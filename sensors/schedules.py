@@ -52,3 +52,14 @@ def corporate_actions_schedule(job: Any) -> dg.ScheduleDefinition:
         execution_timezone=TIME_ZONE,
         description="Corporate actions reported and inferred, every weekday evening.",
     )
+
+
+def market_store_schedule(job: Any) -> dg.ScheduleDefinition:
+    """The PostgreSQL market store, after the evening's work; without storage.market_url it has nothing to do."""
+    return dg.ScheduleDefinition(
+        job=job,
+        name="market_store_schedule",
+        cron_schedule="30 21 * * 1-5",
+        execution_timezone=TIME_ZONE,
+        description="The PostgreSQL market store brought up to date with the lake, every weekday evening.",
+    )

@@ -67,6 +67,7 @@ def build() -> typer.Typer:
         intraday_commands,
         lake_commands,
         ledger_commands,
+        market_store_commands,
         operations_commands,
         trading_commands,
         vendor_commands,
@@ -82,6 +83,7 @@ def build() -> typer.Typer:
     app.add_typer(feature_commands.app, name="features")
     app.add_typer(vendor_commands.app, name="vendors")
     app.add_typer(lake_commands.app, name="lake")
+    app.add_typer(market_store_commands.app, name="market-store")
     app.add_typer(ledger_commands.ledger_app, name="ledger")
     app.add_typer(ledger_commands.control_app, name="control")
     return app
