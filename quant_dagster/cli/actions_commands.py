@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quant_dagster.cli.options import (
+    AsKnownOn,
     EndOption,
     Json,
     StartOption,
@@ -27,10 +28,6 @@ Levels = Annotated[
     typer.Option("--level", metavar="VENDOR=LEVEL", help="What a vendor's prices are adjusted for: raw, split or "
                  "total_return; may be repeated."),
 ]  # fmt: skip
-KnownOn = Annotated[
-    str | None,
-    typer.Option("--known-on", metavar="YYYY-MM-DD", help="Answer with what was known at the end of that day."),
-]
 _COLUMNS = ["session", "symbol", "kind", "ratio", "amount", "vendor", "origin", "confirmed_by"]
 
 
@@ -39,7 +36,7 @@ def list_actions(
     symbols: Symbols = None,
     start: StartOption = None,
     end: EndOption = None,
-    known_on: KnownOn = None,
+    as_known_on: AsKnownOn = None,
     json: Json = False,
 ) -> None:
     """Stored actions, one row per source."""
@@ -51,7 +48,7 @@ def list_actions(
         parse_symbols(symbols),
         start=parse_day(start, "--start"),
         end=parse_day(end, "--end"),
-        known_on=parse_day(known_on, "--known-on"),
+        known_on=parse_day(as_known_on, "--as-known-on"),
     )
     print_rows(found.to_dicts(), [*_COLUMNS, "known_at"], title="Corporate actions", as_json=json)
 
@@ -145,7 +142,7 @@ def series(
     vendor: Annotated[str | None, typer.Option("--vendor", help="Whose prices; default: the first with any.")] = None,
     start: StartOption = None,
     end: EndOption = None,
-    known_on: KnownOn = None,
+    as_known_on: AsKnownOn = None,
     level: Levels = None,
     universe: UniverseOption = None,
     json: Json = False,
@@ -168,7 +165,7 @@ def series(
         names,
         start=parse_day(start, "--start"),
         end=parse_day(end, "--end"),
-        known_on=parse_day(known_on, "--known-on"),
+        known_on=parse_day(as_known_on, "--as-known-on"),
     )
     applied = found.treatments.filter(found.treatments["kind"] == "split") if wanted == PriceLevel.SPLIT else (
         found.treatments if wanted == PriceLevel.TOTAL_RETURN else found.treatments.clear()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quant_dagster.cli.options import (
+    AsKnownOn,
     EndOption,
     Json,
     Limit,
@@ -182,6 +183,7 @@ def resample(
     session: SessionOption = None,
     quotes: Annotated[bool, typer.Option("--quotes", help="Of quotes instead of trades.")] = False,
     vendor: _OfVendor = None,
+    as_known_on: AsKnownOn = None,
     exchange: _Exchange = None,
     limit: Limit = 80,
     json: Json = False,
@@ -193,7 +195,7 @@ def resample(
     context = open_context()
     day = parse_day(session, "--session")
     table = "intraday_quotes" if quotes else "intraday_bars"
-    rows = _read(context.lake, table, [symbol], (day, day), vendor)
+    rows = _read(context.lake, table, [symbol], (day, day), vendor, as_known_on)
     calendar = _calendar(context, exchange)
     made = (resample_quotes if quotes else resample_bars)(rows, minutes, calendar)
     shown = made if json else _for_people(made.tail(limit), calendar)
@@ -209,6 +211,7 @@ def gaps(
     end: EndOption = None,
     quotes: Annotated[bool, typer.Option("--quotes", help="Of quotes instead of trades.")] = False,
     vendor: _OfVendor = None,
+    as_known_on: AsKnownOn = None,
     exchange: _Exchange = None,
     limit: Limit = 20,
     json: Json = False,
@@ -220,7 +223,7 @@ def gaps(
     context = open_context()
     span = parse_day(start, "--start"), parse_day(end, "--end")
     table = "intraday_quotes" if quotes else "intraday_bars"
-    rows = _read(context.lake, table, _symbols(symbols), span, vendor)
+    rows = _read(context.lake, table, _symbols(symbols), span, vendor, as_known_on)
     calendar = _calendar(context, exchange)
     expected = (span[0], span[1]) if span[0] and span[1] else None
     sessions = missing_minutes(rows, calendar, expected)
@@ -283,11 +286,19 @@ def book(
         print_rows(levels, ["bid_size", "bid", "ask", "ask_size"], title="Book at the end", as_json=False)
 
 
-def _read(lake: Lake, table: str, symbols: list[str] | None, span: tuple[Any, Any], vendor: str | None) -> pl.DataFrame:
+def _read(
+    lake: Lake,
+    table: str,
+    symbols: list[str] | None,
+    span: tuple[Any, Any],
+    vendor: str | None,
+    as_known_on: str | None,
+) -> pl.DataFrame:
     import polars as pl
 
     where = None if vendor is None else pl.col("vendor") == vendor
-    rows = lake.read(table, symbols=symbols, start=span[0], end=span[1], where=where)
+    known_on = parse_day(as_known_on, "--as-known-on")
+    rows = lake.read(table, symbols=symbols, start=span[0], end=span[1], where=where, known_on=known_on)
     if rows.is_empty():
         asked = ", ".join(symbols or ["any symbol"])
         raise DataUnavailableError(
