@@ -30,7 +30,11 @@ def rows_of(symbol: str, turn: int, months: str) -> pl.DataFrame:
             "vendor": ["embedded_bokeh"],
             "row_hash": ["0" * 16],
         }
-    ).with_columns(pl.col("session").cast(TIMESTAMP).alias("known_at"))
+    ).with_columns(
+        pl.col("session").cast(TIMESTAMP).alias("known_at"),
+        pl.lit(None, pl.Float64).alias("level_factor"),
+        pl.lit(None, pl.String).alias("vendor_change"),
+    )
 
 
 def write(root: str, symbol: str, months: str, marker: str) -> None:

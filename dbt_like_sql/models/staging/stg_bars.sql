@@ -10,5 +10,7 @@ select
     volume,
     vendor,
     known_at,
-    row_hash
+    row_hash,
+    level_factor,
+    vendor_change
 from {{ source('lake', 'bars') }}

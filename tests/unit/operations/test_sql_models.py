@@ -163,7 +163,7 @@ class TestMistakes:
 
     def test_unknown_source(self, edited: Editor) -> None:
         folder = edited("models/staging/stg_bars.sql", "source('lake', 'bars')", "source('lake', 'bar')")
-        self.refused(folder, "stg_bars.sql:14: ", "sources.yml", "did you mean 'lake.bars'?")
+        self.refused(folder, "stg_bars.sql:16: ", "sources.yml", "did you mean 'lake.bars'?")
 
     def test_source_that_lake_and_ledger_do_not_have(self, edited: Editor) -> None:
         folder = edited("models/sources.yml", "- name: fills\n", "- name: trades\n")
@@ -184,7 +184,7 @@ class TestMistakes:
 
     def test_template_that_does_not_parse(self, edited: Editor) -> None:
         folder = edited("models/staging/stg_bars.sql", "{{ source('lake', 'bars') }}", "{{ source('lake', 'bars' }}")
-        self.refused(folder, "stg_bars.sql:14: ")
+        self.refused(folder, "stg_bars.sql:16: ")
 
     def test_anything_else_of_dbt_or_python(self, edited: Editor) -> None:
         folder = edited("models/staging/stg_bars.sql", "volume,", "{{ this.schema }},")
@@ -195,7 +195,7 @@ class TestMistakes:
     def test_line_numbers_survive_expressions_of_several_lines(self, edited: Editor) -> None:
         folder = edited("models/staging/stg_bars.sql", "{{ config(materialized='view') }}", "{{ config(\n) }}")
         edited("models/staging/stg_bars.sql", "source('lake', 'bars')", "source('lake', 'bar')")
-        self.refused(folder, "stg_bars.sql:16: ")  # one line of the call, and its line again after it
+        self.refused(folder, "stg_bars.sql:18: ")  # one line of the call, and its line again after it
 
     def test_circle(self, edited: Editor) -> None:
         folder = edited("models/staging/stg_bars.sql", "{{ source('lake', 'bars') }}", "{{ ref('int_closes') }}")
@@ -203,7 +203,7 @@ class TestMistakes:
 
     def test_sql_that_does_not_parse(self, edited: Editor) -> None:
         folder = edited("models/staging/stg_bars.sql", "from ", "form form ")
-        self.refused(folder, "dbt_like_sql/models/staging/stg_bars.sql:14: model 'stg_bars'")
+        self.refused(folder, "dbt_like_sql/models/staging/stg_bars.sql:16: model 'stg_bars'")
 
     def test_column_that_upstream_does_not_have(self, edited: Editor) -> None:
         folder = edited("models/intermediate/int_closes.sql", "bars.vendor", "bars.vender")
