@@ -395,8 +395,11 @@ class TestAssets:
             dg.TableColumnDep(dg.AssetKey("bars"), "close")
         ]
         schema = {column.name: column for column in bars["dagster/column_schema"].value.columns}
-        said = "first trade of the session, in the units of the symbol's home vendor; null where the vendor has closes only"
-        assert (schema["open"].type, schema["open"].description) == ("DOUBLE", said)
+        said = "first trade of the session, in the units of the symbol's home vendor; "
+        assert (schema["open"].type, schema["open"].description) == (
+            "DOUBLE",
+            said + "null where the vendor has closes only",
+        )
 
     def test_one_mart_alone_with_its_own_checks(self, project: SqlProject, replayed_home: Path) -> None:
         result = self.materialized(dg.AssetKey(["marts", "daily_pnl"]))
