@@ -122,7 +122,7 @@ class SessionCycle:
 
         The sessions a vendor was asked for again are built again: what it has restated since comes in here.
         """
-        history.build_range(self.context, self._recent_sessions()[0], self.session)
+        history.build_range(self.context, self._asked_for()[0], self.session)
         return len(self.bars)
 
     def score_quality(self) -> pl.DataFrame:
@@ -130,8 +130,8 @@ class SessionCycle:
 
         Where several vendors speak of the session, their breaks are recorded.
         """
-        scores = history.score_sessions(self.context, self.panel, self._recent_sessions())
-        reconcile_range(self.context, self._recent_sessions()[0], self.session)
+        scores = history.score_sessions(self.context, self.panel, self._asked_for())
+        reconcile_range(self.context, self._asked_for()[0], self.session)
         return scores.filter(pl.col("session") == self.session)
 
     @cached_property
@@ -279,8 +279,10 @@ class SessionCycle:
 
     # -- inputs -----------------------------------------------------------------------------------------------------
 
-    def _recent_sessions(self) -> list[date]:
-        """This session and the few before it that vendors are asked for again."""
+    def _asked_for(self) -> list[date]:
+        """The sessions vendors are asked for this evening: live ones for a few before this one as well."""
+        if not any(vendor.capabilities.remote for vendor in self.context.vendors):
+            return [self.session]
         overlap = self.context.settings.market_data.failover.overlap_sessions
         start = max(FIRST_DAY, self.session - timedelta(days=2 * overlap + 14))
         return self.context.calendar.session_dates(start, self.session)[-overlap - 1 :]

@@ -133,7 +133,8 @@ class Sourcing:
             result.refusals[vendor.name] = dict.fromkeys(symbols, str(error))
             return
         result.reports.append(report)
-        self._record_stored(vendor.name, symbols, start, min(end, self.calendar.latest_completed(now)), now)
+        if report.inserted or not self._progress_known(vendor.name, symbols):
+            self._record_stored(vendor.name, symbols, start, min(end, self.calendar.latest_completed(now)), now)
 
     # -- remote vendors -----------------------------------------------------------------------------------------------
 
@@ -265,6 +266,10 @@ class Sourcing:
         self.landing.clear(name, landed)
 
     # -- progress -----------------------------------------------------------------------------------------------------
+
+    def _progress_known(self, vendor: str, symbols: Sequence[str]) -> bool:
+        with self.ledger.read() as connection:
+            return {one.symbol for one in loading.read(connection, vendor)}.issuperset(symbols)
 
     def _record_stored(self, vendor: str, symbols: Sequence[str], start: date, end: date, now: datetime) -> None:
         rows = self.lake.read(
