@@ -1,6 +1,6 @@
 """Raw prices and bars: a history loaded in one run, and daily partitions at the live edge."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -9,6 +9,7 @@ from assets.metadata import OWNERS, declared_schema, markdown_table, table_metad
 from quant_dagster.cycle import history
 from quant_dagster.cycle.context import code_version
 from quant_dagster.cycle.session import newest_session
+from quant_dagster.quality.reconciliation import summary
 from resources.desk import DeskResource, sessions_of
 
 
@@ -24,12 +25,16 @@ def build_market_data_assets(partitions: dg.PartitionsDefinition[Any]) -> list[d
         metadata={"dagster/table_name": "lake.bars"},
     )
     def price_history(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+        from quant_dagster.operations.charts import as_markdown, quality_heatmap_png
+
         trading = desk.open()
         last = trading.calendar.latest_completed(trading.now())
         done = history.backfill(trading, trading.settings.market_data.history_start, last)
         newest = newest_session(trading, trading.now())
         bars_of_newest = trading.lake.read("bars", symbols=trading.symbols, start=newest, end=newest)
         rejected = {reason: n for report in done.loaded.reports for reason, n in report.rejected.items()}
+        breaks = trading.lake.read("reconciliation", symbols=trading.symbols)
+        scores = trading.lake.read("quality", symbols=trading.symbols, start=newest - timedelta(days=90), end=newest)
         return dg.MaterializeResult(
             metadata={
                 **table_metadata(bars_of_newest),
@@ -38,6 +43,11 @@ def build_market_data_assets(partitions: dg.PartitionsDefinition[Any]) -> list[d
                 "rows_changed": done.bars.inserted + done.bars.updated,
                 "rejected_rows": dg.MetadataValue.json(rejected),
                 "lake_version": done.bars.lake_version,
+                "stand_ins": done.bars.stand_ins,
+                "bars_restated": done.restated.bars if done.restated else 0,
+                "breaks_between_vendors": dg.MetadataValue.md(markdown_table(summary(breaks))),
+                "quarantined": ", ".join(done.reconciled.quarantined) if done.reconciled else "",
+                "heatmap": dg.MetadataValue.md(as_markdown(quality_heatmap_png(scores), "quality, last 90 days")),
             }
         )
 

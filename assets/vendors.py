@@ -17,7 +17,7 @@ from quant_dagster.quality.reconciliation import examples, summary
 from resources.desk import DeskResource
 
 _MOST_BROKEN = 0.02
-_WINDOW_DAYS = 30
+_WINDOW_DAYS = 365
 
 
 def build_vendor_assets(partitions: dg.PartitionsDefinition[Any]) -> list[dg.AssetsDefinition]:
@@ -38,9 +38,10 @@ def build_vendor_assets(partitions: dg.PartitionsDefinition[Any]) -> list[dg.Ass
         trading = desk.open()
         first, last = _range(context)
         done = reconcile_range(trading, first, last)
-        rows = trading.lake.read(
+        year = trading.lake.read(
             "reconciliation", symbols=trading.symbols, start=last - timedelta(days=_WINDOW_DAYS), end=last
         )
+        rows = year.filter(pl.col("session") >= first)
         with trading.ledger.read() as connection:
             held = quarantine.active(connection, last)
         under = pl.DataFrame({"symbol": list(held), "reason": list(held.values())}, schema=["symbol", "reason"])
@@ -50,8 +51,8 @@ def build_vendor_assets(partitions: dg.PartitionsDefinition[Any]) -> list[dg.Ass
                 "vendors": ", ".join(done.vendors) if done else "fewer than two had rows: nothing to compare",
                 "compared": done.compared if done else 0,
                 "breaks": sum(done.breaks.values()) if done else 0,
-                "breaks_by_class": dg.MetadataValue.md(markdown_table(summary(rows))),
-                "examples": dg.MetadataValue.md(markdown_table(examples(rows, per_class=5))),
+                "breaks_of_the_year": dg.MetadataValue.md(markdown_table(summary(year))),
+                "examples_of_the_year": dg.MetadataValue.md(markdown_table(examples(year, per_class=5))),
                 "quarantine": dg.MetadataValue.md(markdown_table(under)),
             }
         )
