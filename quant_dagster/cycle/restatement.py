@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from quant_dagster.cycle.context import TradingContext
 
 _RATIO_TOLERANCE = 1e-4
+_WHOLE_SHARE = 0.9
+"""Share of a span's sessions that must have been restated for the span to count as rescaled."""
 _MARKER = "restatements.json"
 
 
@@ -95,12 +97,11 @@ def restatements(lake: Lake, symbols: Sequence[str] | None = None, since: date |
     -------
     polars.DataFrame
         vendor, symbol, session, close, new_close, ratio, kind, known_at, restated_at, newest first. ``kind`` is
-        ``rescaled`` where all restated sessions of that vendor, symbol and day moved by one factor (a split or
-        dividend was applied to history), ``corrected`` otherwise.
+        ``rescaled`` where a whole span of a symbol's sessions moved by one factor on that day (a split or dividend was
+        applied to history), ``corrected`` otherwise.
     """
     old = lake.read("raw_prices" + SUPERSEDED, symbols=symbols, ordered=False)
     if since is not None:
-        # The chain of a row is kept whole: its earlier values tell what the one restated since had been.
         old = old.filter(pl.col("superseded_at").dt.date() >= since)
     key = ["vendor", "symbol", "session"]
     present = lake.read("raw_prices", symbols=symbols, ordered=False).join(old, on=key, how="semi")
@@ -115,12 +116,29 @@ def restatements(lake: Lake, symbols: Sequence[str] | None = None, since: date |
     found = following.filter(pl.col("restated_at").is_not_null()).with_columns(
         (pl.col("new_close") / pl.col("close")).alias("ratio")
     )
-    batch = ["vendor", "symbol", pl.col("restated_at").dt.date()]
-    spread = (pl.col("ratio").max() / pl.col("ratio").min() - 1.0).over(batch)
-    moved = (pl.col("ratio") - 1.0).abs().min().over(batch) > _RATIO_TOLERANCE
-    rescaled = (spread < _RATIO_TOLERANCE) & moved & (pl.len().over(batch) > 1)
-    kind = pl.when(rescaled).then(pl.lit("rescaled")).otherwise(pl.lit("corrected"))
-    return found.with_columns(kind.alias("kind")).sort("restated_at", *key, descending=[True, False, False, False])
+    day = pl.col("restated_at").dt.date().alias("restated_on")
+    batches = found.group_by("vendor", "symbol", day).agg(
+        pl.col("session").min().alias("first"),
+        pl.col("session").max().alias("last"),
+        pl.len().alias("rows"),
+        (pl.col("ratio").max() / pl.col("ratio").min() - 1.0).alias("spread"),
+        (pl.col("ratio") - 1.0).abs().min().alias("least"),
+    )
+    sessions = lake.read("raw_prices", columns=["vendor", "symbol", "session"], symbols=symbols, ordered=False)
+    stored = (
+        sessions.join(batches, on=["vendor", "symbol"])
+        .filter(pl.col("session").is_between("first", "last"))
+        .group_by("vendor", "symbol", "restated_on")
+        .agg(pl.len().alias("stored"))
+    )
+    one_factor = (pl.col("spread") < _RATIO_TOLERANCE) & (pl.col("least") > _RATIO_TOLERANCE)
+    whole = (pl.col("rows") >= _WHOLE_SHARE * pl.col("stored")) & (pl.col("rows") > 1)
+    kind = pl.when(one_factor & whole).then(pl.lit("rescaled")).otherwise(pl.lit("corrected")).alias("kind")
+    kinds = batches.join(stored, on=["vendor", "symbol", "restated_on"], how="left").select(
+        "vendor", "symbol", "restated_on", kind
+    )
+    told = found.with_columns(day).join(kinds, on=["vendor", "symbol", "restated_on"], how="left").drop("restated_on")
+    return told.sort("restated_at", *key, descending=[True, False, False, False])
 
 
 def _rebuild_features(context: TradingContext, first: date, known_at: datetime) -> tuple[int, int]:
