@@ -118,7 +118,7 @@ class TradingContext:
             if vendor.capabilities.remote
         }
 
-    @cached_property
+    @property
     def sourcing(self) -> Sourcing:
         """Loading prices from the vendors, in the order in which they are asked at present."""
         from quant_dagster.market_data.sourcing import Sourcing
@@ -246,7 +246,7 @@ class TradingContext:
             return build_vendor("files", options)
         if name in LiveVendorsSettings.model_fields:
             settings = getattr(market.live, name)
-            return build_vendor(name, {"settings": settings, "clock": self.now, "folder": self.home / "vendors" / name})
+            return build_vendor(name, {"settings": settings, "clock": self.now})
         return build_vendor(name)
 
 

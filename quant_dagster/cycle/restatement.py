@@ -105,12 +105,9 @@ def restatements(lake: Lake, symbols: Sequence[str] | None = None, since: date |
         old = old.filter(pl.col("superseded_at").dt.date() >= since)
     key = ["vendor", "symbol", "session"]
     present = lake.read("raw_prices", symbols=symbols, ordered=False).join(old, on=key, how="semi")
-    every = pl.concat(
-        [old.select(*key, "close", "volume", "known_at"), present.select(*key, "close", "volume", "known_at")]
-    )
+    every = pl.concat([old.select(*key, "close", "known_at"), present.select(*key, "close", "known_at")])
     following = every.sort(*key, "known_at").with_columns(
         pl.col("close").shift(-1).over(key).alias("new_close"),
-        pl.col("volume").shift(-1).over(key).alias("new_volume"),
         pl.col("known_at").shift(-1).over(key).alias("restated_at"),
     )
     found = following.filter(pl.col("restated_at").is_not_null()).with_columns(

@@ -83,7 +83,6 @@ def watch_vendors(context: TradingContext, *, probe: bool = True, actor: str = A
                     connection, asset_class, vendor, active, actor=actor, reason=reason, sessions=incomplete, at=now
                 )
                 active = vendor
-        context.__dict__.pop("sourcing", None)  # the order in which vendors are asked has changed
     return Watch(tuple(states), active, switch, tuple(incomplete))
 
 

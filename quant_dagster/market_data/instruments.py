@@ -166,31 +166,37 @@ def load(connection: Connection) -> InstrumentMaster:
 def refresh(connection: Connection, terms: Iterable[Terms], *, today: date, at: datetime) -> int:
     """Bring terms into the ledger; returns how many spans are new or ended. Repeating it changes nothing.
 
-    A span that starts where none is stored is added. New values for a span in force end it on the day before ``today``
-    and start a new one: what was true of the past stays.
+    Terms that start later than the newest span end it and begin a new one, where they differ. New values of the newest
+    span itself, or undated ones (``FROM_THE_START``) of the same source, count from ``today`` on: what was true of the
+    past stays, and one source does not undo another's word.
     """
-    stored = load(connection)
-    changes = 0
-    told = []
+    stored, spans = load(connection), dict[str, list[Terms]]()
+    ended, added = 0, list[Terms]()
     for one in sorted(terms, key=lambda terms: (terms.symbol, terms.valid_from)):
-        history = {span.valid_from: span for span in stored.history(one.symbol)}
-        known = history.get(one.valid_from)
-        newest = stored.history(one.symbol)[-1] if history else None
-        if known is None and (newest is None or one.valid_from > newest.valid_from):
-            if newest is not None and newest.valid_to is None:
-                changes += _end(connection, newest, one.valid_from)
-            changes += _add(connection, one, at)
-            told.append(_words(one))
-        elif newest is not None and known is not None and _differs(newest, one) and newest.valid_to is None:
-            if newest.valid_from >= today or known is not newest:
-                continue  # changed once today already, or an older span: the past is not rewritten
-            changes += _end(connection, newest, today)
-            changes += _add(connection, replace(one, valid_from=today), at)
-            told.append(_words(replace(one, valid_from=today)))
-    if changes:
-        key = f"instruments:{hashlib.sha256('|'.join(told).encode()).hexdigest()[:16]}"
-        audit.append(connection, key, "instruments_refreshed", actor="instruments", at=at, payload={"changes": changes})
-    return changes
+        mine = spans.setdefault(one.symbol, list(stored.history(one.symbol)))
+        newest = mine[-1] if mine else None
+        if newest is not None:
+            if not _differs(newest, one) and one.valid_to == newest.valid_to:
+                continue
+            if one.valid_from <= newest.valid_from:
+                restated = one.valid_from in (newest.valid_from, FROM_THE_START)
+                if not restated or one.source != newest.source or newest.valid_to is not None:
+                    continue  # an older span: the past is not rewritten
+                if newest.valid_from >= today:
+                    continue  # changed once today already; tomorrow it counts
+                one = replace(one, valid_from=today)
+            if newest.valid_to is None or newest.valid_to >= one.valid_from:
+                mine[-1] = _end(connection, newest, one.valid_from)
+                ended += 1
+        _add(connection, one, at)
+        mine.append(one)
+        added.append(one)
+    if added:
+        digest = hashlib.sha256("|".join(map(_words, added)).encode()).hexdigest()[:16]
+        payload = {"changes": len(added) + ended}
+        key = f"instruments:{digest}"
+        audit.append(connection, key, "instruments_refreshed", actor="instruments", at=at, payload=payload)
+    return len(added) + ended
 
 
 def from_universe(universe: Universe, symbols: Sequence[str]) -> list[Terms]:
@@ -269,15 +275,14 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def _add(connection: Connection, one: Terms, at: datetime) -> int:
+def _add(connection: Connection, one: Terms, at: datetime) -> None:
     row = {name: _plain(getattr(one, name)) for name in Terms.__dataclass_fields__}
     connection.execute(table.insert().values(**row, recorded_at=at))
-    return 1
 
 
-def _end(connection: Connection, one: Terms, before: date) -> int:
+def _end(connection: Connection, one: Terms, before: date) -> Terms:
     last = date.fromordinal(before.toordinal() - 1)
     connection.execute(
         table.update().where(table.c.symbol == one.symbol, table.c.valid_from == one.valid_from).values(valid_to=last)
     )
-    return 1
+    return replace(one, valid_to=last)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from quant_dagster.errors import ConfigurationError
@@ -19,8 +18,7 @@ from quant_dagster.settings import LiveVendorSettings
 
 
 def _live(vendor: Callable[..., Vendor]) -> Callable[..., Vendor]:
-    # No live vendor keeps files today; the folder is theirs when one does.
-    def build(*, settings: LiveVendorSettings, clock: Clock, folder: Path | None = None) -> Vendor:
+    def build(*, settings: LiveVendorSettings, clock: Clock) -> Vendor:
         return vendor(settings, clock=clock)
 
     return build
@@ -59,8 +57,8 @@ def build_vendor(name: str, options: Mapping[str, Any] | None = None) -> Vendor:
     Parameters
     ----------
     options
-        Its own settings: for ``files``, ``path``, ``columns`` and ``name``; for a live vendor, ``settings``, ``clock``
-        and ``folder`` (where it may keep files); the embedded ones take none.
+        Its own settings: for ``files``, ``path``, ``columns`` and ``name``; for a live vendor, ``settings`` and
+        ``clock``; the embedded ones take none.
 
     Raises
     ------

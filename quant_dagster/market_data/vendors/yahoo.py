@@ -60,6 +60,9 @@ _TOO_LONG_AGO = ("not available for", "must be within the last")
 _KINDS = {"dividends": "dividend", "capitalGains": "dividend", "splits": "split"}
 
 
+_FIRST_USE = threading.Lock()
+
+
 class YahooVendor:
     """Daily bars, 1-minute bars of the last 30 days, splits and dividends (distributed capital gains among them).
 
@@ -88,7 +91,6 @@ class YahooVendor:
         )
         self._settings = settings
         self._clock = clock
-        self._first_use = threading.Lock()
         self._data: Any = None
 
     def symbols(self) -> list[str]:
@@ -217,9 +219,9 @@ class YahooVendor:
         return MalformedAnswerError(self.name, f"an error it has not been seen to use: {detail}")
 
     def _get(self, path: str, params: dict[str, Any]) -> tuple[int, str]:
-        from yfinance.exceptions import YFException, YFRateLimitError
+        with _FIRST_USE:  # two threads importing yfinance at once can each see half of it
+            from yfinance.exceptions import YFException, YFRateLimitError
 
-        with self._first_use:
             if self._data is None:
                 self._data = _yahoo_data(self.name, self._settings, self._clock)
         try:

@@ -114,3 +114,38 @@ def test_dated_terms_come_from_a_file_and_a_bad_row_stops_it(tmp_path: Path) -> 
     path.write_text("symbol,valid_from,tick_size\nIBM,2001-04-09,0.01\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="lot_size"):
         instruments.read_csv(path)
+
+
+def test_each_new_word_of_a_source_counts_from_its_day_and_one_source_does_not_undo_another(ledger: Ledger) -> None:
+    def refresh(*given: Terms, today: date) -> int:
+        with ledger.write() as connection:
+            return instruments.refresh(connection, given, today=today, at=NOW)
+
+    monday, tuesday, wednesday = date(2024, 3, 4), date(2024, 3, 5), date(2024, 3, 6)
+    stated = [terms(valid_from=FROM_THE_START, tick_size=Decimal(tick)) for tick in ("0.01", "0.05", "0.10")]
+    assert [refresh(one, today=day) for one, day in zip(stated, (monday, tuesday, wednesday), strict=True)] == [1, 2, 2]
+    venue = terms(valid_from=date(2024, 3, 7), tick_size=Decimal("0.02"), source="binance")
+    assert refresh(venue, today=date(2024, 3, 7)) == 2
+    again = terms(valid_from=date(2024, 3, 8), tick_size=Decimal("0.02"), source="binance")
+    assert refresh(again, today=date(2024, 3, 8)) == 0, "asked again a day later, nothing has changed"
+    assert refresh(stated[0], today=date(2024, 3, 8)) == 0, "the universe's file does not undo the venue's word"
+    with ledger.read() as connection:
+        found = [(one.valid_from, one.tick_size) for one in instruments.load(connection).history("IBM")]
+    assert found == [
+        (FROM_THE_START, Decimal("0.01")), (tuesday, Decimal("0.05")), (wednesday, Decimal("0.10")),
+        (date(2024, 3, 7), Decimal("0.02")),
+    ]  # fmt: skip
+
+
+def test_a_file_of_dated_terms_takes_over_from_the_universe(ledger: Ledger) -> None:
+    """Several spans of one symbol at once: each ends the one before, and nothing overlaps."""
+    old = terms(valid_from=date(1997, 6, 24), valid_to=date(2001, 4, 8), tick_size=Decimal("0.0625"), source="file")
+    new = terms(valid_from=date(2001, 4, 9), source="file")
+    with ledger.write() as connection:
+        instruments.refresh(connection, [terms(valid_from=FROM_THE_START)], today=date(2024, 3, 8), at=NOW)
+        assert instruments.refresh(connection, [old, new], today=date(2024, 3, 8), at=NOW) == 3
+        assert instruments.refresh(connection, [old, new], today=date(2024, 3, 11), at=NOW) == 0
+        history = instruments.load(connection).history("IBM")
+    assert [(one.valid_from, one.valid_to) for one in history] == [
+        (FROM_THE_START, date(1997, 6, 23)), (date(1997, 6, 24), date(2001, 4, 8)), (date(2001, 4, 9), None),
+    ]  # fmt: skip
