@@ -1,4 +1,4 @@
-"""Forecasts of 498 stocks from ten years of returns: the panel kernels beside arch, hmmlearn and statsmodels.
+"""Forecasts of 498 stocks from ten years of returns: the panel kernels beside hmmlearn and statsmodels.
 
     python benchmarks/forecasting.py [--every 25]
 
@@ -29,9 +29,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
 from quant_dagster.forecasting.autoregression import fit_autoregressions  # noqa: E402
-from quant_dagster.forecasting.garch import fit_garch  # noqa: E402
 from quant_dagster.forecasting.history import ReturnHistory, return_history  # noqa: E402
-from quant_dagster.forecasting.parameters import Backcast  # noqa: E402
 from quant_dagster.forecasting.records import LEVELS  # noqa: E402
 from quant_dagster.forecasting.regimes import fit_regimes  # noqa: E402
 from quant_dagster.forecasting.runner import forecast_session  # noqa: E402
@@ -71,35 +69,11 @@ def report(name: str, kernel_rate: float, library: str, library_rate: float, agr
     )
 
 
-def garch(history: ReturnHistory, chosen: list[int]) -> None:
-    from arch import arch_model
-
-    likelihoods = []
-    begin = time.perf_counter()
-    for j in chosen:
-        y = 100 * history.returns[: history.counts[j], j]
-        fit = arch_model(y, mean="Constant", vol="GARCH", p=1, q=1, rescale=False).fit(disp="off")
-        likelihoods.append(fit.loglikelihood + len(y) * np.log(100))
-    library = len(chosen) / (time.perf_counter() - begin)
-    for starts in (1, 2, 4):
-        seconds, fits = best(
-            lambda starts=starts: fit_garch(
-                history.returns, history.counts, steps=5, starts=starts, backcast=Backcast.ARCH, workers=WORKERS
-            )
-        )
-        gain = fits.log_likelihood[chosen] - np.array(likelihoods)
-        agreement = (
-            f"likelihood >= arch - 1e-3 on {np.sum(gain >= -1e-3)} of {len(chosen)}, "
-            f"worst {gain.min():.1e}, best {gain.max():.1e}"
-        )
-        report(f"GARCH(1,1), {starts} start(s)", len(history.counts) / seconds, "arch", library, agreement)
-
-
 def hmm(history: ReturnHistory, chosen: list[int], states: int) -> None:
     """hmmlearn is given the kernels' starting point, tolerance and scale, and no priors."""
     from hmmlearn.hmm import GaussianHMM
 
-    from quant_dagster.forecasting.regimes import _start_variances
+    from quant_dagster.forecasting.regime_estimation import _start_variances
 
     options = {"states": states, "horizons": (1,), "probabilities": LEVELS, "tolerance": 1e-2, "workers": WORKERS}
     seconds, fits = best(lambda: fit_regimes(history.returns, history.counts, **options))  # type: ignore[arg-type]
@@ -147,6 +121,47 @@ def autoregression(history: ReturnHistory, chosen: list[int]) -> None:
     report("AR(0-5) by BIC, with tests", len(history.counts) / seconds, "statsmodels", library, agreement)
 
 
+def arma(history: ReturnHistory, chosen: list[int], order: tuple[int, int, int, int], period: int) -> None:
+    """statsmodels is given percent, on which its optimiser does best, and its own starting values."""
+    from statsmodels.tsa.statespace.sarimax import SARIMAX
+
+    from quant_dagster.forecasting.arma import fit_arma
+
+    seconds, fits = best(
+        lambda: fit_arma(history.returns, history.counts, orders=[order], period=period, workers=WORKERS), runs=2
+    )
+    gain, spent = [], 0.0
+    p, q, seasonal_p, seasonal_q = order
+    for j in chosen:
+        y = 100 * history.returns[: history.counts[j], j]
+        begin = time.perf_counter()
+        model = SARIMAX(y, order=(p, 0, q), seasonal_order=(seasonal_p, 0, seasonal_q, period), trend="c")
+        fit = model.fit(disp=False, maxiter=200)
+        spent += time.perf_counter() - begin
+        gain.append(fits.log_likelihoods[j, 0] - fit.llf - len(y) * np.log(100))
+    agreement = (
+        f"likelihood >= statsmodels - 1e-3 on {np.sum(np.array(gain) >= -1e-3)} of {len(chosen)}, "
+        f"worst {min(gain):.1e}, best {max(gain):.1e}"
+    )
+    name = f"ARMA({p},{q})" + (f"({seasonal_p},{seasonal_q})_{period}" if period else "")
+    report(name, len(history.counts) / seconds, "statsmodels", len(chosen) / spent, agreement)
+
+
+def order_selection(history: ReturnHistory) -> None:
+    from quant_dagster.forecasting.arma import candidate_orders, fit_arma
+
+    for period in (0, 5):
+        orders = candidate_orders(2, period > 0)
+        begin = time.perf_counter()
+        fits = fit_arma(history.returns, history.counts, orders=orders, period=period, workers=WORKERS)
+        seconds = time.perf_counter() - begin
+        white = int(np.sum(fits.parameters.orders.sum(axis=1) == 0))
+        print(
+            f"order by BIC among {len(orders)}, period {period}: {seconds:.1f} s for {len(history.counts)} stocks; "
+            f"{white} have no terms, {int(np.sum(~np.isfinite(fits.log_likelihoods)))} searches failed"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--every", type=int, default=25, help="the reference library fits every n-th stock")
@@ -158,7 +173,9 @@ def main() -> None:
     chosen = [j for j in range(0, len(panel.symbols), every) if history.counts[j] >= 250]
     print(f"{len(panel.symbols)} stocks, {len(history.returns)} returns, {WORKERS} processors\n")
     autoregression(history, chosen)
-    garch(history, chosen)
+    arma(history, chosen, (1, 1, 0, 0), 0)
+    arma(history, chosen, (1, 0, 0, 1), 5)
+    order_selection(history)
     hmm(history, chosen, 2)
     hmm(history, chosen, 3)
     seconds, run = best(lambda: forecast_session(panel, data_version=0))

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
-_KERNEL_FOLDERS = ("features", "forecasting", "risk")
+_KERNEL_FOLDERS = ("features", "forecasting", "strategies", "risk")
 
 
 def kernel_sources_hash(root: Path = _PACKAGE) -> str:

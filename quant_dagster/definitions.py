@@ -13,15 +13,17 @@ from assets.intraday import build_intraday_assets, build_intraday_checks
 from assets.market_data import build_market_data_assets
 from assets.market_store import build_market_store_assets
 from assets.marts import build_mart_assets
-from assets.models import build_model_assets
+from assets.models import build_model_assets, build_model_checks
 from assets.partitions import session_partitions
 from assets.quality import build_contract_checks, build_quality_assets, build_quality_checks
 from assets.trading import build_trading_assets, build_trading_checks
+from assets.validation import build_validation_assets, build_validation_checks
 from assets.vendors import build_vendor_assets, build_vendor_checks
 from quant_dagster.cycle.context import intraday_files
 from quant_dagster.settings import Settings, load_settings
 from resources.desk import DeskResource
 from sensors.alerts import failed_check_sensor, run_failure_alert_sensor
+from sensors.drift import model_drift_sensor
 from sensors.execution import execution_sensor
 from sensors.failover import failover_sensor
 from sensors.marts import marts_sensor
@@ -30,6 +32,7 @@ from sensors.schedules import (
     daily_cycle_schedule,
     lake_maintenance_schedule,
     market_store_schedule,
+    model_validation_schedule,
 )
 
 
@@ -59,6 +62,7 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         *build_vendor_assets(partitions),
         *build_corporate_action_assets(),
         *build_market_store_assets(),
+        *build_validation_assets(),
     ]
     if settings.market_data.intraday:
         assets += build_intraday_assets(partitions, intraday_files)
@@ -66,9 +70,11 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
     checks = [
         *build_contract_checks(partitions),
         *build_quality_checks(partitions),
+        *build_model_checks(partitions),
         *build_trading_checks(partitions),
         *build_vendor_checks(partitions),
         *build_corporate_action_checks(),
+        *build_validation_checks(),
     ]
     if settings.market_data.intraday:
         checks += build_intraday_checks(partitions, settings.market_data.most_missing_minutes)
@@ -118,6 +124,12 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         executor_def=dg.in_process_executor,
         description="Bring the PostgreSQL market store up to date with the lake, and apply its retention.",
     )
+    validation_job = dg.define_asset_job(
+        "validate_models",
+        selection=dg.AssetSelection.assets("model_validation", "lead_lag"),
+        executor_def=dg.in_process_executor,
+        description="Judge every model out of sample, so that its weight follows; find who leads whom.",
+    )
     marts_job = dg.define_asset_job(
         "refresh_marts",
         selection=dg.AssetSelection.assets(*marts),
@@ -127,17 +139,29 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
     return dg.Definitions(
         assets=[*assets, *marts],
         asset_checks=checks,
-        jobs=[daily_cycle, fills_job, history_job, reload_job, maintenance_job, actions_job, store_job, marts_job],
+        jobs=[
+            daily_cycle,
+            fills_job,
+            history_job,
+            reload_job,
+            maintenance_job,
+            actions_job,
+            store_job,
+            validation_job,
+            marts_job,
+        ],
         schedules=[
             daily_cycle_schedule(daily_cycle, orchestration.minutes_after_close),
             lake_maintenance_schedule(maintenance_job),
             corporate_actions_schedule(actions_job),
             market_store_schedule(store_job),
+            model_validation_schedule(validation_job),
         ],
         sensors=[
             execution_sensor(fills_job),
             failover_sensor(reload_job),
             marts_sensor(marts_job),
+            model_drift_sensor(validation_job),
             failed_check_sensor(),
             run_failure_alert_sensor(),
         ],

@@ -11,12 +11,13 @@ import difflib
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -29,11 +30,11 @@ _ENV_PREFIX = "QUANT_"
 _ENV_RESERVED = frozenset({"QUANT_HOME", "QUANT_CONFIG", "QUANT_TEST_DATA"})
 
 
-SignalSource = Literal["trend", "mean_reversion"]
+SignalSource = Literal["trend", "mean_reversion", "pairs", "learned", "composite"]
 
 
 def _all_sources_on() -> dict[SignalSource, bool]:
-    return {"trend": True, "mean_reversion": True}
+    return {"trend": True, "mean_reversion": True, "pairs": True, "learned": True, "composite": True}
 
 
 class _Section(BaseModel):
@@ -199,25 +200,107 @@ class QualitySettings(_Section):
     minimum_score: float = Field(0.6, ge=0, le=1, description="Below this score a symbol is REJECTed: data_quality.")
 
 
+class LanguageModelSettings(_Section):
+    base_url: str = Field("http://127.0.0.1:11434", description="Address of the server.")
+    api: Literal["ollama", "openai"] = Field("ollama", description="Which interface it speaks.")
+    model: str = Field("llama3.1:8b", description="Model it is asked for.")
+    api_key: SecretStr | None = Field(None, description="Key, where the server wants one.")
+    timeout_seconds: float = Field(60.0, gt=0, description="Longest wait for one answer.")
+    batch: int = Field(10, ge=1, le=100, description="Symbols in one request.")
+    concurrency: int = Field(2, ge=1, description="Requests under way at once.")
+    temperature: float = Field(0.0, ge=0, description="Sampling temperature; 0 is the likeliest answer.")
+
+
+class ValidationSettings(_Section):
+    sessions: int = Field(250, ge=20, description="Origins of the walk-forward validation.")
+    blocks: int = Field(5, ge=2, description="Blocks of the blocked cross-validation.")
+    embargo: int = Field(5, ge=0, description="Sessions left out on both sides of a test block, beyond the horizon.")
+    significance: float = Field(0.05, gt=0, lt=1, description="Level of the tests and of the model confidence set.")
+    shrinkage: float = Field(0.5, ge=0, le=1, description="How far weights are drawn from skill towards equality.")
+    cost_bps: float = Field(2.0, ge=0, description="Cost of trading one unit of position, in the trading scores.")
+
+
+class DriftSettings(_Section):
+    sessions: int = Field(60, ge=20, description="Newest sessions compared with the reference.")
+    reference_sessions: int = Field(250, ge=60, description="Sessions before them that are the reference.")
+    threshold: float = Field(0.01, gt=0, lt=1, description="p-value below which a model counts as drifted.")
+
+
+class LearnedSettings(_Section):
+    horizon: int = Field(5, ge=1, le=63, description="Sessions ahead that the learned model predicts.")
+    history_sessions: int = Field(750, ge=250, description="Newest sessions it is trained on.")
+    retrain_sessions: int = Field(20, ge=1, description="Sessions between trainings.")
+    folds: int = Field(5, ge=2, description="Purged walk-forward folds that judge it and select features.")
+    features: int = Field(25, ge=5, description="Features it keeps after selection inside the folds.")
+
+
 class ForecastingSettings(_Section):
     window: int = Field(1000, ge=100, description="Sessions of history a model is fitted on.")
     minimum_observations: int = Field(250, ge=30, description="Fewer returns than this and a simpler model is used.")
-    mean_model: Literal["ar", "sarimax"] = Field("ar", description="Model of the conditional mean.")
-    garch_starts: int = Field(2, ge=1, le=4, description="Starting points of each GARCH likelihood search.")
-    hmm_states: int = Field(2, ge=2, le=3, description="Volatility regimes in the hidden Markov model.")
     horizons: list[int] = Field(default_factory=lambda: [1, 5], description="Sessions ahead that are forecast.")
+    families: list[str] | None = Field(
+        None, description="Models that are asked, by name; empty: all but the language model. Naive ones always are."
+    )
+    prior_mean: str = Field("ar", description="Whose mean the desk uses while no validation has judged the models.")
+    prior_variance: str = Field("garch11", description="Whose variance the desk uses while nothing was judged.")
+    refit_sessions: int = Field(5, ge=1, description="Sessions between fits of a slow model; it is carried between.")
+    time_out_seconds: float = Field(120.0, gt=0, description="Longest a model family may take; then it falls back.")
+    backend: Literal["local", "dask"] = Field("local", description="Where models are fitted.")
+    dask_address: str | None = Field(None, description="Scheduler of the Dask cluster, e.g. tcp://host:8786.")
+    garch_starts: int = Field(2, ge=1, le=4, description="Starting points of each GARCH likelihood search.")
+    hmm_states: int = Field(3, ge=2, le=3, description="Most volatility regimes; the number is chosen by BIC.")
+    sarimax_max_order: int = Field(2, ge=0, le=3, description="Largest p and q of the orders compared by BIC.")
+    sarimax_seasonal_period: int = Field(0, ge=0, le=21, description="Period of a seasonal AR and MA term; 0: none.")
+    sarimax_calendar: bool = Field(False, description="Turn of the month and holidays as regressors.")
+    ssa_window: int = Field(60, ge=10, description="Length of the lagged vectors of singular spectrum analysis.")
+    ssa_components: int = Field(6, ge=1, description="Leading components that are kept.")
+    ssa_device: Literal["cpu", "cuda"] = Field("cpu", description="Where it is decomposed; cuda needs torch.")
+    ensemble_window: int = Field(500, ge=100, description="Newest sessions the ensemble's members are fitted on.")
     workers: int | None = Field(None, description="Threads/processes used to fit; empty uses every core.")
+    language_model: LanguageModelSettings = Field(
+        default_factory=LanguageModelSettings, description="A local language model; off unless named in 'families'."
+    )
+    learned: LearnedSettings = Field(default_factory=LearnedSettings, description="Gradient boosting on the features.")
+    validation: ValidationSettings = Field(
+        default_factory=ValidationSettings, description="How models are judged out of sample."
+    )
+    drift: DriftSettings = Field(default_factory=DriftSettings, description="When a model counts as drifted.")
+
+
+class PairsSettings(_Section):
+    formation_sessions: int = Field(500, ge=120, description="Sessions a pair's cointegration is tested on.")
+    significance: float = Field(0.01, gt=0, lt=1, description="Level of the Engle-Granger and Johansen tests.")
+    longest_half_life: float = Field(30.0, gt=0, description="Slowest reversion of a spread, in sessions.")
+    entry_z: float = Field(2.0, gt=0, description="Distance of the spread at which a pair is entered.")
+    exit_z: float = Field(0.5, ge=0, description="Distance at which it is left.")
+    stop_z: float = Field(4.0, gt=0, description="Distance at which it counts as broken.")
+    most_pairs: int = Field(50, ge=1, description="Pairs that are followed, the strongest first.")
+    reform_sessions: int = Field(20, ge=1, description="Sessions between searches for pairs.")
 
 
 class SignalSettings(_Section):
     flags: dict[SignalSource, bool] = Field(
         default_factory=_all_sources_on,
-        description="Feature flag per signal source; re-read every cycle.",
+        description="Feature flag per signal source; re-read from the files at every routing, without a restart.",
     )
     confidence_weight: float = Field(0.6, ge=0, le=1, description="Weight of confidence in a signal's priority.")
     risk_weight: float = Field(0.4, ge=0, le=1, description="Weight of (1 - risk) in a signal's priority.")
     entry_threshold: float = Field(0.10, ge=0, le=1, description="Strength below which a signal is no position.")
-    reversion_entry_z: float = Field(1.5, gt=0, description="Distance from the 20-session mean that starts reversion.")
+    reversion_entry_z: float = Field(1.5, gt=0, description="Distance from the mean, in the deviations of an "
+                                     "Ornstein-Uhlenbeck process at rest, that starts reversion.")  # fmt: skip
+    longest_half_life: float = Field(30.0, gt=0, description="Slowest mean reversion that is traded, in sessions.")
+    regime_tilt: float = Field(
+        0.5, ge=0, le=1, description="How far the regime moves allocation between trend and reversion; 0: not at all."
+    )
+    conflict_margin: float = Field(
+        0.05, ge=0, le=1, description="Opposite signals closer than this in priority cancel: no position."
+    )
+    decay_sessions: int = Field(60, ge=20, description="Sessions over which a source's information is monitored.")
+    opportunity_cost: bool = Field(
+        True, description="Refuse a trade that does not beat its alternatives after costs (OPPORTUNITY_COST_FAIL)."
+    )
+    cash_rate: float = Field(0.0, ge=0, description="Annual return of cash: the least alternative of a trade.")
+    pairs: PairsSettings = Field(default_factory=PairsSettings, description="Cointegrated pairs.")
 
 
 class PortfolioSettings(_Section):
@@ -345,12 +428,20 @@ class Settings(BaseSettings):
         """SQLAlchemy URL of the ledger."""
         return self.storage.ledger_url or f"sqlite:///{self.home / 'ledger.db'}"
 
+    _flag_overrides: dict[str, bool] = PrivateAttr(default_factory=dict)
+
+    @property
+    def flag_overrides(self) -> Mapping[str, bool]:
+        """Signal flags that were given as options: they stay whatever the files say later."""
+        return self._flag_overrides
+
     def decision_hash(self) -> str:
         """Hash of every setting that can change a decision; recorded with each cycle."""
         content = self.model_dump(
             mode="json", exclude={"home", "notifications", "storage", "orchestration", "resilience"}
         )
-        content["forecasting"].pop("workers")
+        for name in ("workers", "backend", "dask_address", "time_out_seconds"):
+            content["forecasting"].pop(name)
         content["market_data"].pop("live")
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -397,6 +488,7 @@ def load_settings(overrides: dict[str, Any] | None = None, config_folder: Path =
             content = settings.model_dump()
             _merge(content, overrides, "command line", origin, ())
             settings = Settings.model_validate(content) if not _env_keys() else _without_environment(content)
+            settings._flag_overrides = dict(overrides.get("signals", {}).get("flags", {}))
     except ValidationError as error:
         raise ConfigurationError(_explain(error, origin)) from None
     return settings

@@ -63,3 +63,14 @@ def market_store_schedule(job: Any) -> dg.ScheduleDefinition:
         execution_timezone=TIME_ZONE,
         description="The PostgreSQL market store brought up to date with the lake, every weekday evening.",
     )
+
+
+def model_validation_schedule(job: Any) -> dg.ScheduleDefinition:
+    """Models are judged when no exchange trades."""
+    return dg.ScheduleDefinition(
+        job=job,
+        name="model_validation_schedule",
+        cron_schedule="0 8 * * 6",
+        execution_timezone=TIME_ZONE,
+        description="Every model judged out of sample, every Saturday morning.",
+    )

@@ -238,6 +238,9 @@ def _lineage_tree(found: dict[str, Any]) -> Any:
             f"risk {signal['risk']:.3f}, priority {signal['priority']:.3f} ({signal['reasons']})"
         )
     for forecast in found["forecasts"]:
+        if forecast["mean"] is None:
+            decided.add(f"forecast {forecast['model']}, {forecast['horizon']} sessions: none, {forecast['fallback']}")
+            continue
         fallback = f", fallback: {forecast['fallback']}" if forecast["fallback"] else ""
         decided.add(
             f"forecast {forecast['model']}, {forecast['horizon']} sessions: mean {forecast['mean']:+.5f}, standard "

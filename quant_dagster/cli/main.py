@@ -68,19 +68,22 @@ def build() -> typer.Typer:
         lake_commands,
         ledger_commands,
         market_store_commands,
+        model_commands,
         operations_commands,
+        signal_commands,
         trading_commands,
         vendor_commands,
         verify_commands,
     )
 
-    for module in (trading_commands, inspect_commands, operations_commands):
+    for module in (trading_commands, inspect_commands, model_commands, operations_commands):
         module.register(app)
     app.add_typer(verify_commands.app, name="verify")
     app.add_typer(data_commands.app, name="data")
     app.add_typer(actions_commands.app, name="actions")
     app.add_typer(intraday_commands.app, name="intraday")
     app.add_typer(feature_commands.app, name="features")
+    app.add_typer(signal_commands.app, name="signals")
     app.add_typer(vendor_commands.app, name="vendors")
     app.add_typer(lake_commands.app, name="lake")
     app.add_typer(market_store_commands.app, name="market-store")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -28,6 +29,7 @@ from quant_dagster.cli.options import (
 
 if TYPE_CHECKING:
     from quant_dagster.cycle.context import TradingContext
+    from quant_dagster.operations.notifications import Alert
 
 
 def register(app: typer.Typer) -> None:
@@ -108,9 +110,10 @@ def cycle(
 
     Without --session it is the newest session there are bars for.
     """
-    from quant_dagster.cli.output import print_facts, print_json, print_rows, progress_bar
+    from quant_dagster.cli.output import errors, print_facts, print_json, print_rows, progress_bar
     from quant_dagster.cycle.run import run_cycle
     from quant_dagster.cycle.session import newest_session
+    from quant_dagster.operations.model_alerts import model_alerts
 
     with progress_bar(quiet=json) as progress:
         context = open_context(
@@ -118,9 +121,13 @@ def cycle(
         )
         day = parse_day(session, "--session") or newest_session(context, context.now())
         done = run_cycle(context, day)
+        alerts = model_alerts(context, day)
+    told = _tell(context, alerts)
     if json:
-        print_json(asdict(done))
+        print_json(asdict(done) | {"alerts": [alert.title for alert in alerts], "alerts_sent": told})
         return
+    for alert in alerts:
+        errors.print(f"{alert.title}: {alert.details[0]}", style="yellow", markup=False)
     facts = {name: value for name, value in asdict(done).items() if name not in ("seconds", "actions")}
     print_facts(facts | done.actions, title=f"Cycle of {day}", as_json=False)
     if done.seconds:
@@ -227,6 +234,21 @@ def marts(
     print_rows(rows, ["model", "rows", "tests", "failed", "file"], title="SQL models", as_json=json)
     if any(test.severity is Severity.ERROR for test in failed):
         raise typer.Exit(1)
+
+
+def _tell(context: TradingContext, alerts: Sequence[Alert]) -> int:
+    """Send what people should hear; the cycle does not fail because Slack does. Returns how many were sent."""
+    from quant_dagster.cli.output import errors
+    from quant_dagster.operations.notifications import NotificationError, Notifier
+
+    notifier = Notifier(context.settings.notifications, context.ledger)
+    told = 0
+    for alert in alerts:
+        try:
+            told += notifier.send(alert)
+        except NotificationError as error:
+            errors.print(f"not told: {error}; the next cycle tries again", style="yellow", markup=False)
+    return told
 
 
 def _write_report(context: TradingContext, days: list[date]) -> Path:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select
 from quant_dagster.accounting import books
 from quant_dagster.accounting.books import Side
 from quant_dagster.accounting.snapshots import AccountSnapshot
+from quant_dagster.cycle.signal_selection import after_opportunity_cost
 from quant_dagster.cycle.wishes import ApprovalInputs, concluded, finite, flattened, order_intent, wish_for
 from quant_dagster.errors import OrderError
 from quant_dagster.execution import order_log
@@ -108,6 +109,7 @@ def _decide_all(
         wish_for(settings, inputs, state, held.get(state.symbol, ZERO), equity, mode, cycle)
         for state in sorted((*inputs.states, *flattened(inputs, mode)), key=lambda state: state.symbol)
     ]
+    wishes = after_opportunity_cost(settings, inputs, wishes, held, equity)
     made: list[Decision] = []
     verdicts: dict[str, RiskDecision] = {}
     # Exits first: they free what entries need. Then the most convincing.

@@ -29,6 +29,7 @@ from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.ledger import Clock, Ledger, utc_now
 
 if TYPE_CHECKING:
+    from quant_dagster.cycle.feature_memory import FeatureMemory
     from quant_dagster.features.store import FeatureStore
     from quant_dagster.market_data.sourcing import Sourcing
     from quant_dagster.resilience.guard import ServiceGuard
@@ -216,6 +217,13 @@ class TradingContext:
     def desk(self) -> ExecutionDesk:
         """Orders between the ledger and the broker."""
         return ExecutionDesk(self.ledger, self.broker, lease_seconds=self.settings.execution.lease_seconds)
+
+    @cached_property
+    def feature_memory(self) -> FeatureMemory:
+        """The newest session's features, updated from one session to the next within this process."""
+        from quant_dagster.cycle.feature_memory import FeatureMemory
+
+        return FeatureMemory()
 
     @cached_property
     def feature_store(self) -> FeatureStore:

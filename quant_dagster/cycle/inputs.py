@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -17,20 +18,37 @@ from quant_dagster.market_data import quarantine
 from quant_dagster.market_data.ingest import load_panel
 from quant_dagster.market_data.panel import Panel
 from quant_dagster.risk.gate import MarketFacts
-from quant_dagster.strategies.alphas import MarketState
+from quant_dagster.strategies.alphas import MarketState, ModelView
+from quant_dagster.strategies.flags import flag_problem, hot_flags
 from quant_dagster.strategies.router import route
 
 _VOLUME_WINDOW = 20
-_TABLES = ("raw_prices", "bars", "quality", "forecasts", "signals")
+_TABLES = ("raw_prices", "bars", "quality", "forecasts", "pairs", "alpha_performance", "signals")
+_ALPHA_MODELS = ("ornstein_uhlenbeck", "boosting")
+"""Models that an alpha looks at for themselves, beside the combined forecast."""
 
 
-def market_state(context: TradingContext, session: date, features: FeatureFrame) -> MarketState:
-    """What alphas may look at: the features' last session, the session's forecasts and regimes."""
+def market_state(
+    context: TradingContext,
+    session: date,
+    features: FeatureFrame,
+    pairs: pl.DataFrame | None = None,
+    allocation: Mapping[str, float] | None = None,
+) -> MarketState:
+    """What alphas may look at: the features' last session, the session's forecasts, regimes and pairs.
+
+    Parameters
+    ----------
+    pairs
+        The session's rows of ``pairs``; default: those that are stored.
+    allocation
+        Factor on every source's priority; default: 1 for all.
+    """
     symbols = features.symbols
     forecasts = _rows(context, "forecasts", session)
     combined = combined_forecasts(context, forecasts)
     horizon = min(context.settings.forecasting.horizons)
-    regimes = _by_symbol(forecasts.filter(pl.col("model").str.starts_with("hmm") & (pl.col("horizon") == horizon)))
+    regimes = _by_symbol(forecasts.filter((pl.col("answered_by") == "hmm") & (pl.col("horizon") == horizon)))
     nan = float("nan")
     return MarketState(
         symbols=symbols,
@@ -40,6 +58,29 @@ def market_state(context: TradingContext, session: date, features: FeatureFrame)
         high_volatility=np.array(
             [json.loads(regimes[s]["diagnostics"])["next_probabilities"][-1] if s in regimes else nan for s in symbols]
         ),
+        models={name: view for name in _ALPHA_MODELS if (view := model_view(forecasts, name, symbols)) is not None},
+        pairs=context.lake.read("pairs", start=session, end=session) if pairs is None else pairs,
+        allocation=dict(allocation or {}),
+    )
+
+
+def model_view(forecasts: pl.DataFrame, model: str, symbols: tuple[str, ...]) -> ModelView | None:
+    """What ``model`` itself says over its longest horizon; None where it answered for no symbol.
+
+    Rows that another model answered do not count: they would be somebody else's opinion under its name.
+    """
+    own = forecasts.filter((pl.col("model") == model) & (pl.col("answered_by") == model) & pl.col("mean").is_not_null())
+    if own.is_empty():
+        return None
+    horizon = int(own["horizon"].max())  # type: ignore[arg-type]
+    rows = _by_symbol(own.filter(pl.col("horizon") == horizon))
+    nan = float("nan")
+    return ModelView(
+        horizon=horizon,
+        mean=np.array([rows[s]["mean"] if s in rows else nan for s in symbols]),
+        std=np.array([rows[s]["std"] if s in rows else nan for s in symbols]),
+        parameters=tuple(json.loads(rows[s]["parameters"]) if s in rows else {} for s in symbols),
+        diagnostics=tuple(json.loads(rows[s]["diagnostics"]) if s in rows else {} for s in symbols),
     )
 
 
@@ -70,13 +111,15 @@ def approval_inputs(context: TradingContext, session: date, panel: Panel) -> App
         volume_required=context.universe.volume_required,
         lake_versions={name: context.lake.version(name) for name in _TABLES},
         code_version=code_version(),
+        flag_problem=flag_problem(settings),
     )
 
 
 def combined_forecasts(context: TradingContext, forecasts: pl.DataFrame) -> dict[str, dict[str, Any]]:
     """The combined forecast over the longest horizon, per session: the mean a position is held for."""
     horizon = max(context.settings.forecasting.horizons)
-    rows = forecasts.filter((pl.col("model") == "combined") & (pl.col("horizon") == horizon))
+    answered = pl.col("mean").is_not_null()
+    rows = forecasts.filter((pl.col("model") == "combined") & (pl.col("horizon") == horizon) & answered)
     return _by_symbol(rows.with_columns(pl.col("mean") / horizon, pl.col("std") / horizon**0.5))
 
 
@@ -126,7 +169,8 @@ def _states(
 ) -> list[SymbolState]:
     scores = _by_symbol(_rows(context, "quality", session))
     combined = combined_forecasts(context, _rows(context, "forecasts", session))
-    bundles = route(_rows(context, "signals", session))
+    flags, margin = hot_flags(context.settings), context.settings.signals.conflict_margin
+    bundles = route(_rows(context, "signals", session), flags, margin)
     members = set(context.symbols_on(session))
     with context.ledger.read() as connection:
         quarantined = quarantine.active(connection, session)

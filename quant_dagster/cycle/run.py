@@ -28,7 +28,10 @@ class CycleReport:
     features: int = 0
     anomalies: int = 0
     forecasts: int = 0
+    carried: int = 0
     fallbacks: int = 0
+    refused: int = 0
+    drifted: int = 0
     signals: int = 0
     fills: int = 0
     expired: int = 0
@@ -63,10 +66,14 @@ def run_cycle(context: TradingContext, session: date) -> CycleReport:
     report.fills, report.expired = settlement.fills, settlement.expired
     report.features = timed("features", cycle.store_features).height
     timed("online features", cycle.push_features)
+    timed("factors", cycle.store_factors)
     report.anomalies = timed("anomalies", lambda: record_anomalies(cycle)).height
+    report.drifted = timed("model scores", cycle.watch_models).filter("drifted").height
     forecasts = timed("forecasts", cycle.forecast)
     report.forecasts = forecasts.height
-    report.fallbacks = forecasts["fallback"].drop_nulls().len()
+    report.carried, report.fallbacks, report.refused = (
+        int((forecasts["status"] == status).sum()) for status in ("carried", "fallback", "refused")
+    )
     report.signals = timed("signals", cycle.make_signals).height
     approval: Approval = timed("approved_orders", cycle.approve)
     report.orders, report.actions = approval.orders, dict(approval.actions)

@@ -17,15 +17,21 @@ from quant_dagster.accounting.snapshots import AccountSnapshot, Mark, record_sna
 from quant_dagster.cycle import history
 from quant_dagster.cycle.approval import Approval, approve, refuse_older_session
 from quant_dagster.cycle.context import TradingContext, code_version
+from quant_dagster.cycle.factors import store_factors
 from quant_dagster.cycle.inputs import approval_inputs, market_state
+from quant_dagster.cycle.model_watch import watch_models
+from quant_dagster.cycle.modelling import forecast_panel
+from quant_dagster.cycle.pairs import follow_pairs
 from quant_dagster.cycle.reconciling import reconcile_range
+from quant_dagster.cycle.registry import register_models
 from quant_dagster.cycle.restatement import rebuild_restated
+from quant_dagster.cycle.signal_selection import measure_alphas, settings_now
 from quant_dagster.errors import DataUnavailableError
 from quant_dagster.execution import order_log
 from quant_dagster.execution.broker import SessionBar
 from quant_dagster.execution.costs import PRICE_STEP
 from quant_dagster.execution.desk import Settlement
-from quant_dagster.features.compute import FeatureFrame, compute, to_long
+from quant_dagster.features.compute import FeatureFrame, to_long
 from quant_dagster.market_data.calendars import FIRST_DAY
 from quant_dagster.market_data.ingest import load_panel
 from quant_dagster.market_data.panel import Panel
@@ -35,6 +41,7 @@ from quant_dagster.storage.ledger import insert_new
 from quant_dagster.storage.ledger_tables import cycles, decisions
 from quant_dagster.storage.types import money
 from quant_dagster.strategies.decisions import cycle_id
+from quant_dagster.strategies.performance import allocations
 from quant_dagster.strategies.router import signal_frame
 
 _VOLUME_WINDOW = 20
@@ -210,12 +217,12 @@ class SessionCycle:
 
     @cached_property
     def feature_frame(self) -> FeatureFrame:
-        """Every feature over the whole panel."""
-        return compute(self.panel, self.context.universe.exchange)
+        """Every feature at this session."""
+        return self.context.feature_memory.newest(self.panel, self.context.universe.exchange)
 
     def store_features(self) -> pl.DataFrame:
         """Write this session's features to the offline store; returns them."""
-        frame = to_long(self.feature_frame, slice(len(self.panel.sessions) - 1, None))
+        frame = to_long(self.feature_frame)
         self._require_last_session()
         known = self.context.lake.read(
             "bars", columns=["symbol", "known_at"], symbols=self.symbols, end=self.session, ordered=False
@@ -225,39 +232,44 @@ class SessionCycle:
         rebuild_restated(self.context)
         return frame
 
+    def store_factors(self) -> pl.DataFrame:
+        """Store what each factor earned in this session and the exposures at its close; returns the former."""
+        self._require_last_session()
+        return store_factors(self.context, self.panel)[0]
+
     def push_features(self) -> int:
         """Push this session's features to the online store; returns rows written."""
         return self.context.feature_store.push_online(self.session).written
 
-    def forecast(self) -> pl.DataFrame:
-        """Fit every model to every symbol and store the forecasts; returns them."""
-        from quant_dagster.forecasting.parameters import ForecastParameters, MeanModel
-        from quant_dagster.forecasting.runner import forecast_session
-
-        context, settings = self.context, self.context.settings.forecasting
+    def watch_models(self) -> pl.DataFrame:
+        """Score stored forecasts whose outcome is known now, test the models for drift; returns the tests."""
         self._require_last_session()
-        run = forecast_session(
-            self.panel,
-            horizons=tuple(settings.horizons),
-            data_version=context.lake.version("bars") or 0,
-            settings=ForecastParameters(
-                window=settings.window,
-                min_observations=settings.minimum_observations,
-                mean_model=MeanModel(settings.mean_model),
-                garch_starts=settings.garch_starts,
-                hmm_states=settings.hmm_states,
-                workers=settings.workers,
-            ),
-            progress=context.progress,
-        )
-        history.store(context, "forecasts", run.frame)
+        return watch_models(self.context, self.panel)
+
+    def forecast(self) -> pl.DataFrame:
+        """Ask every model about every symbol and store what each said, or why it did not; returns the rows."""
+        self._require_last_session()
+        run = forecast_panel(self.context, self.panel)
+        history.store(self.context, "forecasts", run.frame)
+        register_models(self.context, self.session, run.frame)
         return run.frame
 
     def make_signals(self) -> pl.DataFrame:
-        """Let every alpha speak on every symbol and store it; returns the signals."""
-        state = market_state(self.context, self.session, self.feature_frame)
-        frame = signal_frame(state, self.session, self.context.settings.signals)
-        history.store(self.context, "signals", frame)
+        """Follow the pairs, measure the alphas, let each speak on every symbol and store it all; returns the signals.
+
+        Which sources are switched on is read from the settings files now.
+        """
+        context = self.context
+        performance = measure_alphas(context, self.panel)
+        state = market_state(
+            context,
+            self.session,
+            self.feature_frame,
+            pairs=follow_pairs(context, self.panel),
+            allocation=allocations(performance, max(context.settings.forecasting.horizons)),
+        )
+        frame = signal_frame(state, self.session, settings_now(context.settings))
+        history.store(context, "signals", frame)
         return frame
 
     # -- decisions --------------------------------------------------------------------------------------------------

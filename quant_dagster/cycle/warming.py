@@ -39,11 +39,10 @@ def warm(context: TradingContext) -> list[tuple[str, float, str]]:
         return f"{len(frame.names)} features over {len(panel.sessions)} sessions x {len(panel.symbols)} symbols"
 
     def forecasts(newest: date) -> str:
-        from quant_dagster.forecasting.parameters import ForecastParameters
-        from quant_dagster.forecasting.runner import forecast_session
+        from quant_dagster.cycle.modelling import forecast_panel
 
         few = load_panel(context.lake, context.symbols[:4], newest, lookback=context.settings.forecasting.window)
-        run = forecast_session(few, horizons=(1,), data_version=0, settings=ForecastParameters())
+        run = forecast_panel(context, few)
         return f"{run.frame['model'].n_unique()} models fitted to {len(few.symbols)} symbols"
 
     def store() -> str:

@@ -53,7 +53,8 @@ class ApprovalInputs:
 
     ``held_facts`` are those of symbols that are held but not decided on. ``scenario_returns`` has shape
     (scenarios, symbols): simple one-session returns, NaN before a symbol existed.
-    ``sessions_since`` maps a session to how many sessions ago it was.
+    ``sessions_since`` maps a session to how many sessions ago it was. ``flag_problem`` is why the feature flags in
+    force are older than the settings files, None when they are not.
     """
 
     session: date
@@ -65,6 +66,7 @@ class ApprovalInputs:
     volume_required: bool
     lake_versions: Mapping[str, int | None]
     code_version: str
+    flag_problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def wish_for(
         expected_volatility=state.forecast_volatility,
         quality_score=state.quality_score,
         decision_price=money(state.facts.price) if state.facts else None,
-        details=_details(state),
+        details=_details(state) | ({"flag_problem": inputs.flag_problem} if inputs.flag_problem else {}),
     )
     if state.facts is None or state.facts.price_session != inputs.session:
         return Wish(replace(base, action=Action.REJECT, reasons=("no_bar",)))
@@ -140,6 +142,8 @@ def _target(
     settings: Settings, state: SymbolState, signal: Signal | None, equity: float
 ) -> tuple[Decimal, tuple[str, ...], Size | None]:
     """Shares to hold, why, and how the size came about."""
+    if signal is None and state.bundle is not None and state.bundle.conflict:
+        return ZERO, ("conflict", *(one.reasons for one in state.bundle.conflict)), None
     if signal is None:
         return ZERO, ("no_signal", *_quiet_reasons(state)), None
     if signal.direction < 0 and not settings.portfolio.allow_short:
@@ -190,7 +194,8 @@ def concluded(wish: Wish, verdict: RiskDecision) -> Decision:
 
 def _quiet_reasons(state: SymbolState) -> tuple[str, ...]:
     signals = state.bundle.signals if state.bundle else ()
-    return tuple(dict.fromkeys(signal.reasons for signal in signals if signal.enabled))
+    said = ("alpha_dead" if one.dead and one.direction else one.reasons for one in signals if one.enabled)
+    return tuple(dict.fromkeys(said))
 
 
 def order_intent(settings: Settings, wish: Wish, tick_size: Decimal) -> OrderIntent:
@@ -229,6 +234,7 @@ def _details(state: SymbolState) -> dict[str, Any]:
             for signal in signals
         },
         "fallback_signal": state.bundle.fallback.alpha if state.bundle and state.bundle.fallback else None,
+        "conflict": [one.alpha for one in state.bundle.conflict] if state.bundle else [],
         "forecast_fallback": state.forecast_fallback,
         "quality_issues": state.quality_issues,
         "not_evaluated": state.not_evaluated,

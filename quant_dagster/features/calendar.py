@@ -53,6 +53,29 @@ def calendar_features(sessions: Days, exchange: str = "XNYS") -> dict[str, Float
     return {name: value.astype(np.float64) for name, value in zip(_NAMES, values, strict=True)}
 
 
+def day_kinds(sessions: Days, exchange: str = "XNYS") -> NDArray[np.int64]:
+    """Weekday (Monday 0), month (January 0) and three flags of each session, shape (n, 5).
+
+    The flags: before a scheduled holiday; the turn of the month (its last session and its first three); the last
+    session of a quarter. Known from the date alone, as scheduled.
+    """
+    days = sessions.astype("datetime64[D]")
+    if len(days) == 0:
+        return np.empty((0, 5), dtype=np.int64)
+    found = calendar_features(days, exchange)
+    scheduled, _ = _schedules(exchange, *_years(days))
+    first_of_month = days.astype("datetime64[M]").astype("datetime64[D]")
+    into_month = np.searchsorted(scheduled, days, side="right") - np.searchsorted(scheduled, first_of_month)
+    kinds = (
+        found["day_of_week"],
+        found["month_of_year"] - 1.0,
+        found["is_before_holiday"],
+        (found["sessions_to_month_end"] == 0.0) | (into_month <= 3),
+        found["sessions_to_quarter_end"] == 0.0,
+    )
+    return np.stack([np.asarray(kind, dtype=np.int64) for kind in kinds], axis=1)
+
+
 def session_closes(sessions: Days, exchange: str = "XNYS") -> NDArray[np.datetime64]:
     """UTC times, ``datetime64[us]``, at which the sessions closed (early closes included).
 

@@ -11,13 +11,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from quant_dagster.features.calendar import calendar_features
+from quant_dagster.features.calendar import calendar_features, day_kinds
 from quant_dagster.features.cross_section import market_return, percentile_rank
 from quant_dagster.features.definitions import FEATURES, View, features_of
 from quant_dagster.features.prices import (
     Block,
+    fill_filters,
     fill_liquidity,
     fill_market,
+    fill_recursions,
     fill_returns,
     fill_trend,
     fill_volatility,
@@ -63,6 +65,7 @@ class FeatureFrame:
         return tuple(FEATURES)
 
 
+_FILLS = (fill_recursions, fill_returns, fill_trend, fill_filters, fill_volatility, fill_liquidity, fill_market)
 _POSITION = {name: i for i, name in enumerate(FEATURES)}
 
 
@@ -70,7 +73,7 @@ def compute(panel: Panel, exchange: str = "XNYS", threads: int | None = None) ->
     """Every feature at every session of the panel.
 
     A value at session T is a function of rows up to T (calendar features: of the date alone), with the same bits
-    whatever rows follow. A close that is not positive counts as absent.
+    whatever rows follow. A price that is not above zero counts as absent.
 
     Parameters
     ----------
@@ -83,25 +86,32 @@ def compute(panel: Panel, exchange: str = "XNYS", threads: int | None = None) ->
     """
     n, m = panel.close.shape
     values = np.empty((len(FEATURES), m, n))
-    fields = {name: np.ascontiguousarray(getattr(panel, name).T) for name in ("open", "high", "low", "volume")}
-    close = np.where(panel.close.T > 0.0, panel.close.T, np.nan)
+    close = above_zero(panel.close.T)
     log_close = np.log(close)
     returns = log_close - lagged(log_close, 1)
     market = market_return(returns)
+    days = day_kinds(panel.sessions, exchange)
 
     def fill(first: int) -> None:
         rows = slice(first, first + _BLOCK)
+        high, low = above_zero(panel.high.T[rows]), above_zero(panel.low.T[rows])
         block = Block(
-            **{name: array[rows] for name, array in fields.items()},
+            high=high,
+            low=low,
             close=close[rows],
+            volume=np.ascontiguousarray(panel.volume.T[rows]),
+            log_open=np.log(above_zero(panel.open.T[rows])),
+            log_high=np.log(high),
+            log_low=np.log(low),
             log_close=log_close[rows],
             returns=returns[rows],
             market=market,
+            days=days,
         )
         out = {name: values[i, rows] for name, i in _POSITION.items()}
         with np.errstate(invalid="ignore", divide="ignore"):
-            for fill_view in (fill_returns, fill_trend, fill_volatility, fill_liquidity, fill_market):
-                fill_view(block, out)
+            for fill_some in _FILLS:
+                fill_some(block, out)
 
     def rank(ranked: str) -> None:
         percentile_rank(values[_POSITION[ranked]], values[_POSITION[f"rank_{ranked}"]])
@@ -112,6 +122,11 @@ def compute(panel: Panel, exchange: str = "XNYS", threads: int | None = None) ->
     for name, column in calendar_features(panel.sessions, exchange).items():
         values[_POSITION[name]] = column
     return FeatureFrame(sessions=panel.sessions, symbols=panel.symbols, values=values, present=~np.isnan(close).T)
+
+
+def above_zero(prices: FloatArray) -> FloatArray:
+    """A C-ordered copy with NaN in place of what is not above zero."""
+    return np.ascontiguousarray(np.where(prices > 0.0, prices, np.nan))
 
 
 def to_long(features: FeatureFrame, sessions: slice = slice(None), names: Sequence[str] | None = None) -> pl.DataFrame:

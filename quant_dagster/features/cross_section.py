@@ -36,11 +36,11 @@ def percentile_rank(values: FloatArray, ranks: FloatArray) -> None:
     has no ranks.
     """
     by_session = np.ascontiguousarray(values.T)
-    _ranks_from_order(by_session, np.argsort(by_session, axis=1), ranks)
+    ranks_from_order(by_session, np.argsort(by_session, axis=1), ranks)
 
 
 @njit(nogil=True, cache=True)
-def _ranks_from_order(values: FloatArray, order: NDArray[np.int64], ranks: FloatArray) -> None:
+def ranks_from_order(values: FloatArray, order: NDArray[np.int64], ranks: FloatArray) -> None:
     """Fill ``ranks`` (m, n) from the ascending order (NaN last) of ``values`` (n, m)."""
     n, m = values.shape
     for t in range(n):

@@ -65,6 +65,13 @@ AVERAGE_WINDOWS = (20, 50, 200)
 EWMAC_SCALARS = MappingProxyType({(8, 32): 5.3, (16, 64): 3.75, (32, 128): 2.65, (64, 256): 1.87})
 """Factors that bring a forecast's mean absolute value to 10 (Carver, Systematic Trading, 2015, appendix B)."""
 
+TREND_WINDOW = 60
+FRACTIONAL_ORDER, FRACTIONAL_WINDOW = 0.4, 60
+WAVELET_LEVEL, ENERGY_LEVELS, ENERGY_WINDOW = 4, 4, 60
+FOURIER_WINDOW, FOURIER_CYCLES = 64, 3
+SEASONAL_MINIMUM = 252
+"""Returns a symbol must have shown before its kinds of days are compared: a year has all of them."""
+
 
 def _returns() -> Iterable[FeatureDefinition]:
     view = View.RETURNS
@@ -93,6 +100,24 @@ def _returns() -> Iterable[FeatureDefinition]:
     for name, (far, near) in MOMENTUM.items():
         text = f"Log return from {far} to {near} sessions ago: momentum without the latest month."
         yield FeatureDefinition(name, view, CLOSE, text, "log return", far + 1)
+    text = "Second difference of the log close: today's log return less yesterday's."
+    yield FeatureDefinition("return_difference", view, CLOSE, text, "log return", 3)
+    text = (
+        f"Fractional difference of order {FRACTIONAL_ORDER} of the log close over {FRACTIONAL_WINDOW} sessions "
+        "(Lopez de Prado 2018, chapter 5)."
+    )
+    yield FeatureDefinition("fractional_difference", view, CLOSE, text, "number", FRACTIONAL_WINDOW)
+    seasonal = {
+        "seasonal_weekday": "Mean log return of earlier sessions of this weekday less that of all earlier sessions.",
+        "seasonal_month": "Mean log return of earlier sessions of this calendar month less that of all earlier ones.",
+        "seasonal_residual": "Today's log return less trend_slope_60, seasonal_weekday and seasonal_month.",
+        "holiday_effect": "Mean log return of sessions before scheduled holidays less that of all (Ariel 1990).",
+        "month_turn_effect": "Mean log return of each month's last and first three sessions less that of all sessions "
+        "(Lakonishok and Smidt 1988).",
+        "quarter_end_effect": "Mean log return of the last sessions of quarters less that of all sessions.",
+    }
+    for name, text in seasonal.items():
+        yield FeatureDefinition(name, view, CLOSE, text, "log return", SEASONAL_MINIMUM + 1)
 
 
 def _trend() -> Iterable[FeatureDefinition]:
@@ -129,6 +154,32 @@ def _trend() -> Iterable[FeatureDefinition]:
     yield FeatureDefinition(
         "drawdown_252", view, CLOSE, "Close over the highest close of the last 252 sessions, less 1.", "fraction", 252
     )
+    bar = ("high", "low", "close")
+    texts = {
+        "stochastic_k_14": ("Lane's %K: where the close stands between the low and the high of 14 sessions.", 14),
+        "stochastic_d_14": ("Mean of the last three stochastic_k_14.", 16),
+        "plus_di_14": ("Wilder's (1978) +DI: smoothed upward movement over the smoothed true range, 14 bars.", 15),
+        "minus_di_14": ("Wilder's (1978) -DI: smoothed downward movement over the smoothed true range, 14 bars.", 15),
+        "adx_14": ("Wilder's (1978) average directional movement index of 14 bars.", 28),
+    }
+    for name, (text, warm_up) in texts.items():
+        yield FeatureDefinition(name, view, bar, text, "0-100", warm_up)
+    text = (
+        "Commodity channel index (Lambert 1980): typical price less its mean over 0.015 mean deviations, 20 sessions."
+    )
+    yield FeatureDefinition("cci_20", view, bar, text, "number", 20)
+    w = TREND_WINDOW
+    text = f"Slope of the least-squares line through the last {w} log closes, a session."
+    yield FeatureDefinition(f"trend_slope_{w}", view, CLOSE, text, "log return", w)
+    text = f"Log close less the end of the least-squares line through the last {w}."
+    yield FeatureDefinition(f"trend_distance_{w}", view, CLOSE, text, "log return", w)
+    text = f"Log close less its smooth of level {WAVELET_LEVEL} of the causal D4 wavelet filter."
+    yield FeatureDefinition("wavelet_distance", view, CLOSE, text, "log return", 3 * (2**WAVELET_LEVEL - 1) + 1)
+    text = (
+        f"Slope, a session, of the log close's line and {FOURIER_CYCLES} slowest harmonics over {FOURIER_WINDOW} "
+        "sessions, at the last."
+    )
+    yield FeatureDefinition("fourier_slope", view, CLOSE, text, "log return", FOURIER_WINDOW)
 
 
 def _volatility() -> Iterable[FeatureDefinition]:
@@ -154,6 +205,23 @@ def _volatility() -> Iterable[FeatureDefinition]:
         "Garman-Klass (1980) volatility over 20 sessions; absent where the mean variance is negative (bad opens).",
         "annualised", 20,
     )  # fmt: skip
+    ohlc = ("open", "high", "low", "close")
+    yield FeatureDefinition(
+        "rogers_satchell_20", view, ohlc,
+        "Rogers-Satchell (1991) volatility over 20 sessions, which a trend does not disturb; absent where the mean "
+        "variance is negative (bad opens).", "annualised", 20,
+    )  # fmt: skip
+    yield FeatureDefinition(
+        "yang_zhang_20", view, ohlc,
+        "Yang-Zhang (2000) volatility over 20 sessions: overnight, open to close and Rogers-Satchell together.",
+        "annualised", 21,
+    )  # fmt: skip
+    yield FeatureDefinition(
+        "wavelet_noise_share", view, CLOSE,
+        f"Share of the finest of {ENERGY_LEVELS} Haar details in their energy over {ENERGY_WINDOW} log returns: one "
+        "half and more where returns reverse, less where they persist.",
+        "fraction", ENERGY_WINDOW + 2**ENERGY_LEVELS,
+    )  # fmt: skip
     yield FeatureDefinition(
         "autocorrelation_20", view, CLOSE,
         "Correlation of one-session log returns with the session before, over 20 pairs.", "number", 22,
@@ -172,6 +240,11 @@ def _liquidity() -> Iterable[FeatureDefinition]:
         "amihud_20", view, needs,
         "Mean absolute log return per million dollars traded over 20 sessions (Amihud 2002); absent after a session "
         "without volume.", "per million usd", 21,
+    )  # fmt: skip
+    yield FeatureDefinition(
+        "signed_volume_20", view, needs,
+        "On-balance volume (Granville 1963) of 20 sessions over their volume: 1 where every share was traded on a "
+        "rise.", "fraction", 21,
     )  # fmt: skip
 
 

@@ -11,9 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from quant_dagster.features import decomposition, recursive
 from quant_dagster.features.definitions import (
     AVERAGE_WINDOWS,
-    EWMAC_SCALARS,
+    ENERGY_LEVELS,
+    ENERGY_WINDOW,
+    FOURIER_CYCLES,
+    FOURIER_WINDOW,
+    FRACTIONAL_ORDER,
+    FRACTIONAL_WINDOW,
     MOMENT_WINDOWS,
     MOMENTUM,
     RETURN_HORIZONS,
@@ -21,8 +27,18 @@ from quant_dagster.features.definitions import (
     SHAPE_WINDOWS,
     TRADING_DAYS,
     TREND_SPANS,
+    TREND_WINDOW,
+    WAVELET_LEVEL,
 )
-from quant_dagster.features.recursive import bar_changes, relative_strength, smoothed, true_range, weighted_moments
+from quant_dagster.features.filters import (
+    Wavelet,
+    fourier_slope_weights,
+    fractional_weights,
+    trend_distance_weights,
+    trend_slope_weights,
+    wavelet_detail_weights,
+    wavelet_weights,
+)
 from quant_dagster.features.rolling import (
     rolling_extremes,
     rolling_mean,
@@ -30,6 +46,8 @@ from quant_dagster.features.rolling import (
     rolling_position,
     rolling_regression,
     rolling_shape,
+    rolling_spread,
+    rolling_weighted,
 )
 
 FloatArray = NDArray[np.float64]
@@ -37,18 +55,28 @@ Out = dict[str, FloatArray]
 _ANNUAL = np.sqrt(TRADING_DAYS)
 
 
+YANG_ZHANG_SHARE = 0.34 / (1.34 + 21.0 / 19.0)
+"""Weight of the open-to-close variance for windows of 20 (Yang and Zhang 2000, equation 10)."""
+
+
 @dataclass(frozen=True)
 class Block:
-    """Some symbols' bars, each array (b, n) in C order; ``market`` is the panel's mean log return, (n,)."""
+    """Some symbols' bars, each array (b, n) in C order, a price that is not above 0 as NaN.
 
-    open: FloatArray
+    ``market`` is the panel's mean log return, (n,); ``days`` is ``calendar.day_kinds``, (n, 5).
+    """
+
     high: FloatArray
     low: FloatArray
     close: FloatArray
     volume: FloatArray
+    log_open: FloatArray
+    log_high: FloatArray
+    log_low: FloatArray
     log_close: FloatArray
     returns: FloatArray
     market: FloatArray
+    days: NDArray[np.int64]
 
     def empty(self) -> FloatArray:
         """Scratch of the block's shape."""
@@ -83,52 +111,83 @@ def fill_returns(block: Block, out: Out) -> None:
         std *= _ANNUAL
 
 
+def fill_recursions(block: Block, out: Out) -> None:
+    """Everything that has memory: see ``recursive`` and ``decomposition``."""
+    b, n = block.close.shape
+    results = np.empty((len(recursive.RESULTS), b, n))
+    state = np.zeros((b, recursive.STATE_SIZE))
+    recursive.advance_all(state, block.high, block.low, block.close, block.log_close, results, 1)
+    for name, row in zip(recursive.RESULTS, results, strict=True):
+        out[name][:] = row
+    for span in TREND_SPANS:
+        np.log(out[f"ewma_trend_{span}"], out=out[f"ewma_trend_{span}"])
+    state, results = np.zeros((b, decomposition.STATE_SIZE)), results[: len(decomposition.RESULTS)]
+    decomposition.take_returns(state, block.returns, block.days, results, 1)
+    for name, row in zip(decomposition.RESULTS, results, strict=True):
+        out[name][:] = row
+
+
 def fill_trend(block: Block, out: Out) -> None:
     """Averages, oscillators and drawdown of the close."""
     close, mean, std = block.close, block.empty(), block.empty()
-    for span in TREND_SPANS:
-        weighted_moments(close, float(span), span, mean, std)
-        np.log(close / mean, out=out[f"ewma_trend_{span}"])
-    _fill_ewmac(block, out)
     for window in AVERAGE_WINDOWS:
         rolling_mean(close, window, mean)
         np.subtract(close / mean, 1.0, out=out[f"distance_mean_{window}"])
-    change = block.empty()
-    bar_changes(close, change)
-    relative_strength(change, 14, out["rsi_14"])
-
-    slow = block.empty()
-    smoothed(close, 2.0 / 13.0, 1, 26, mean)
-    smoothed(close, 2.0 / 27.0, 1, 26, slow)
-    np.subtract(mean, slow, out=out["macd"])
-    smoothed(out["macd"], 2.0 / 10.0, 1, 9, out["macd_signal"])
-    np.subtract(out["macd"], out["macd_signal"], out=out["macd_histogram"])
-
     rolling_moments(close, 20, mean, std)
     std *= np.sqrt(19.0 / 20.0)
     _ratio(close - (mean - 2.0 * std), 4.0 * std, out["bollinger_position"])
     np.divide(4.0 * std, mean, out=out["bollinger_width"])
     rolling_extremes(close, 252, mean, std)
     np.subtract(close / std, 1.0, out=out["drawdown_252"])
+    _fill_oscillators(block, out)
+
+
+def fill_filters(block: Block, out: Out) -> None:
+    """Weighted sums of the newest values: trend line, wavelet, Fourier and fractional filters; the residual."""
+    logs = block.log_close
+    slope = out[f"trend_slope_{TREND_WINDOW}"]
+    rolling_weighted(logs, trend_slope_weights(TREND_WINDOW), slope)
+    rolling_weighted(logs, trend_distance_weights(TREND_WINDOW), out[f"trend_distance_{TREND_WINDOW}"])
+    rolling_weighted(logs, fractional_weights(FRACTIONAL_ORDER, FRACTIONAL_WINDOW), out["fractional_difference"])
+    rolling_weighted(logs, fourier_slope_weights(FOURIER_WINDOW, FOURIER_CYCLES), out["fourier_slope"])
+    smooth = block.empty()
+    rolling_weighted(logs, wavelet_weights(Wavelet.D4, WAVELET_LEVEL), smooth)
+    np.subtract(logs, smooth, out=out["wavelet_distance"])
+
+    detail, noise, energy = block.empty(), block.empty(), np.zeros_like(block.close)
+    for level in range(1, ENERGY_LEVELS + 1):
+        rolling_weighted(block.returns, wavelet_detail_weights(Wavelet.HAAR, level), detail)
+        detail *= detail
+        energy += detail
+        if level == 1:
+            noise[:] = detail
+    rolling_mean(np.where(np.isnan(energy), np.nan, noise), ENERGY_WINDOW, detail)
+    rolling_mean(energy, ENERGY_WINDOW, noise)
+    _ratio(detail, noise, out["wavelet_noise_share"])
+
+    np.subtract(block.returns, lagged(block.returns, 1), out=out["return_difference"])
+    residual = block.returns - slope - out["seasonal_weekday"] - out["seasonal_month"]
+    out["seasonal_residual"][:] = residual
 
 
 def fill_volatility(block: Block, out: Out) -> None:
     """Volatility by other means than the close-to-close deviation, and autocorrelation."""
     first, second, third = block.empty(), block.empty(), block.empty()
-    bar_changes(block.log_close, first)
-    smoothed(first * first, 0.06, 20, 20, second)
-    np.multiply(np.sqrt(second), _ANNUAL, out=out["volatility_ewma"])
-
-    true_range(block.high, block.low, block.close, first)
-    smoothed(first, 1.0 / 14.0, 14, 14, second)
-    np.divide(second, block.close, out=out["atr_14"])
-
-    squared_range = np.log(block.high / block.low) ** 2
+    squared_range = (block.log_high - block.log_low) ** 2
     rolling_mean(squared_range, 20, first)
     np.multiply(np.sqrt(first / (4.0 * np.log(2.0))), _ANNUAL, out=out["parkinson_20"])
-    body = (2.0 * np.log(2.0) - 1.0) * np.log(block.close / block.open) ** 2
-    rolling_mean(0.5 * squared_range - body, 20, first)
+    body = block.log_close - block.log_open
+    rolling_mean(0.5 * squared_range - (2.0 * np.log(2.0) - 1.0) * body**2, 20, first)
     np.multiply(np.sqrt(first), _ANNUAL, out=out["garman_klass_20"])
+
+    high, low = block.log_high - block.log_close, block.log_low - block.log_close
+    rolling_mean(high * (high + body) + low * (low + body), 20, first)
+    np.multiply(np.sqrt(first), _ANNUAL, out=out["rogers_satchell_20"])
+    overnight = block.log_open - lagged(block.log_close, 1)
+    rolling_moments(overnight, 20, third, second)
+    rest = (1.0 - YANG_ZHANG_SHARE) * first
+    rolling_moments(body, 20, third, first)
+    np.multiply(np.sqrt(second * second + YANG_ZHANG_SHARE * (first * first) + rest), _ANNUAL, out=out["yang_zhang_20"])
 
     rolling_regression(block.returns, lagged(block.returns, 1), 20, first, second, third)
     out["autocorrelation_20"][:] = third
@@ -144,6 +203,9 @@ def fill_liquidity(block: Block, out: Out) -> None:
     impact = block.empty()
     _ratio(np.abs(block.returns) * 1e6, dollars, impact)
     rolling_mean(impact, 20, out["amihud_20"])
+    signed = np.sign(block.returns) * block.volume
+    rolling_mean(signed, 20, std)
+    _ratio(std, mean, out["signed_volume_20"])
 
 
 def fill_market(block: Block, out: Out) -> None:
@@ -158,17 +220,19 @@ def fill_market(block: Block, out: Out) -> None:
     np.subtract(out["return_20"], mean * 20.0, out=out["relative_return_20"])
 
 
-def _fill_ewmac(block: Block, out: Out) -> None:
-    change, fast_mean, slow_mean, unused = block.empty(), block.empty(), block.empty(), block.empty()
-    bar_changes(block.close, change)
-    price_std = block.empty()
-    weighted_moments(change, 35.0, 10, unused, price_std)
-    for (fast, slow), scalar in EWMAC_SCALARS.items():
-        weighted_moments(block.close, float(fast), slow, fast_mean, unused)
-        weighted_moments(block.close, float(slow), slow, slow_mean, unused)
-        forecast = out[f"ewmac_{fast}_{slow}"]
-        _ratio((fast_mean - slow_mean) * scalar, price_std, forecast)
-        np.clip(forecast, -20.0, 20.0, out=forecast)
+def _fill_oscillators(block: Block, out: Out) -> None:
+    """Lane's stochastic oscillator and Lambert's commodity channel index."""
+    lowest, highest, unused = block.empty(), block.empty(), block.empty()
+    rolling_extremes(block.low, 14, lowest, unused)
+    rolling_extremes(block.high, 14, unused, highest)
+    stochastic = out["stochastic_k_14"]
+    _ratio(100.0 * (block.close - lowest), highest - lowest, stochastic)
+    rolling_mean(stochastic, 3, out["stochastic_d_14"])
+    typical = (block.high + block.low + block.close) / 3.0
+    mean, spread = lowest, highest
+    rolling_mean(typical, 20, mean)
+    rolling_spread(typical, 20, mean, spread)
+    _ratio(typical - mean, 0.015 * spread, out["cci_20"])
 
 
 def _ratio(numerator: FloatArray, denominator: FloatArray, out: FloatArray) -> None:

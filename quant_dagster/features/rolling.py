@@ -1,12 +1,8 @@
-"""Window kernels: one statistic over the last w sessions, for many symbols at once.
+"""Window kernels over a panel: one statistic over the last w sessions, at every session, for many symbols.
 
-Every kernel takes and fills symbol-major arrays, shape (b, n): b symbols, n sessions, C order. The loop over the
-offsets inside the window is the outer one and the loop over sessions the inner one, over plain slices, so that the
-compiler vectorises over sessions; a value is summed from the newest to the oldest member of its own window. Nothing
-is carried from one window to the next: a value depends on the bits of its window and on nothing else (no drift, and
-the same bits whatever came before or after).
-
-A value is NaN until its window is full, and NaN when a member of its window is. Recursions are in ``recursive``.
+Every kernel takes and fills symbol-major arrays, shape (b, n): b symbols, n sessions, C order. A value is NaN until
+its window is full, and NaN when a member of its window is. The sums themselves, which the update by one session
+shares, are in ``windows``; recursions are in ``recursive``.
 """
 
 from __future__ import annotations
@@ -15,49 +11,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant_dagster.compiled import njit
+from quant_dagster.features.windows import (
+    mean_of,
+    moments_of,
+    position_of,
+    regression_of,
+    shape_of,
+    spread_of,
+    weighted_of,
+)
 
 FloatArray = NDArray[np.float64]
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def rolling_mean(x: FloatArray, window: int, mean: FloatArray) -> None:
     """Arithmetic mean of the last ``window`` values of ``x`` into ``mean``; both (b, n)."""
-    n = x.shape[1]
     mean[:, : window - 1] = np.nan
-    if n < window:
-        return
-    for j in range(x.shape[0]):
-        out = mean[j, window - 1 :]
-        out[:] = 0.0
-        for i in range(window):
-            member = x[j, window - 1 - i : n - i]
-            for k in range(out.size):
-                out[k] += member[k]
-        for k in range(out.size):
-            out[k] /= window
+    if x.shape[1] >= window:
+        for j in range(x.shape[0]):
+            mean_of(x[j], window - 1, 1, window, mean[j, window - 1 :])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def rolling_moments(x: FloatArray, window: int, mean: FloatArray, std: FloatArray) -> None:
     """Mean and sample standard deviation (divisor w - 1) in two passes; arrays (b, n).
 
     A window of equal values has the standard deviation 0 exactly, not the rounding error of its mean.
     """
     n = x.shape[1]
-    rolling_mean(x, window, mean)
+    mean[:, : window - 1] = np.nan
     std[:, : window - 1] = np.nan
     if n < window:
         return
     for j in range(x.shape[0]):
-        centre, out = mean[j, window - 1 :], std[j, window - 1 :]
-        out[:] = 0.0
-        for i in range(window):
-            member = x[j, window - 1 - i : n - i]
-            for k in range(out.size):
-                deviation = member[k] - centre[k]
-                out[k] += deviation * deviation
-        for k in range(out.size):
-            out[k] = np.sqrt(out[k] / (window - 1))
+        moments_of(x[j], window - 1, 1, window, mean[j, window - 1 :], std[j, window - 1 :])
         equal = 1
         for t in range(1, n):
             equal = equal + 1 if x[j, t] == x[j, t - 1] else 1
@@ -65,7 +53,7 @@ def rolling_moments(x: FloatArray, window: int, mean: FloatArray, std: FloatArra
                 std[j, t] = 0.0
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def rolling_shape(
     x: FloatArray, window: int, mean: FloatArray, std: FloatArray, skew: FloatArray, kurtosis: FloatArray
 ) -> None:
@@ -73,76 +61,92 @@ def rolling_shape(
 
     ``mean`` and ``std`` are those of ``rolling_moments`` for the same window. Both are NaN where ``std`` is 0.
     """
-    n = x.shape[1]
-    w = float(window)
     skew[:, : window - 1] = np.nan
     kurtosis[:, : window - 1] = np.nan
-    if n < window:
-        return
-    for j in range(x.shape[0]):
-        centre, deviations = mean[j, window - 1 :], std[j, window - 1 :]
-        third, fourth = skew[j, window - 1 :], kurtosis[j, window - 1 :]
-        third[:] = 0.0
-        fourth[:] = 0.0
-        for i in range(window):
-            member = x[j, window - 1 - i : n - i]
-            for k in range(third.size):
-                deviation = member[k] - centre[k]
-                square = deviation * deviation
-                third[k] += square * deviation
-                fourth[k] += square * square
-        for k in range(third.size):
-            variance = deviations[k] * deviations[k] * (w - 1.0) / w
-            if variance > 0.0:
-                third[k] = np.sqrt(w * (w - 1.0)) / (w - 2.0) * (third[k] / w) / (variance * np.sqrt(variance))
-                excess = (w + 1.0) * (fourth[k] / w) / (variance * variance) - 3.0 * (w - 1.0)
-                fourth[k] = (w - 1.0) / ((w - 2.0) * (w - 3.0)) * excess
-            else:
-                third[k] = np.nan
-                fourth[k] = np.nan
+    if x.shape[1] >= window:
+        first = window - 1
+        for j in range(x.shape[0]):
+            shape_of(x[j], first, 1, window, mean[j, first:], std[j, first:], skew[j, first:], kurtosis[j, first:])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def rolling_extremes(x: FloatArray, window: int, lowest: FloatArray, highest: FloatArray) -> None:
-    """Smallest and largest of the last ``window`` values; arrays (b, n)."""
+    """Smallest and largest of the last ``window`` values; arrays (b, n).
+
+    By doubling: the extremes of 2k values are those of two runs of k. A comparison rounds nothing, so the way there
+    does not show in the bits.
+    """
     n = x.shape[1]
     lowest[:, : window - 1] = np.nan
     highest[:, : window - 1] = np.nan
     if n < window:
         return
+    low, high = np.empty(n), np.empty(n)
     for j in range(x.shape[0]):
-        low, high = lowest[j, window - 1 :], highest[j, window - 1 :]
-        low[:] = np.inf
-        high[:] = -np.inf
-        for i in range(window):
-            member = x[j, window - 1 - i : n - i]
-            for k in range(low.size):
-                low[k] = member[k] if member[k] < low[k] else low[k]
-                high[k] = member[k] if member[k] > high[k] else high[k]
+        low[:] = x[j]
+        high[:] = x[j]
+        width = 1
+        while width < window:
+            shift = min(width, window - width)
+            size = n - width - shift + 1  # runs of width + shift values
+            bottom, top = lowest[j, :size], highest[j, :size]
+            earlier, later = low[:size], low[shift : shift + size]
+            for k in range(size):
+                bottom[k] = earlier[k] if earlier[k] < later[k] else later[k]
+            earlier, later = high[:size], high[shift : shift + size]
+            for k in range(size):
+                top[k] = earlier[k] if earlier[k] > later[k] else later[k]
+            low[:size] = bottom
+            high[:size] = top
+            width += shift
+        lowest[j, window - 1 :] = low[: n - window + 1]
+        highest[j, window - 1 :] = high[: n - window + 1]
+        lowest[j, : window - 1] = np.nan
+        highest[j, : window - 1] = np.nan
         _blank_incomplete(x[j], window, lowest[j])
         _blank_incomplete(x[j], window, highest[j])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def rolling_position(x: FloatArray, window: int, position: FloatArray) -> None:
     """Where the newest value stands among the last ``window``: 0 the smallest, 1 the largest, ties half; (b, n)."""
-    n = x.shape[1]
     position[:, : window - 1] = np.nan
+    if x.shape[1] >= window:
+        for j in range(x.shape[0]):
+            position_of(x[j], window - 1, 1, window, position[j, window - 1 :])
+            _blank_incomplete(x[j], window, position[j])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def rolling_spread(x: FloatArray, window: int, mean: FloatArray, spread: FloatArray) -> None:
+    """Mean absolute distance of the last ``window`` values from their ``mean``; arrays (b, n).
+
+    0 exactly for a window of equal values.
+    """
+    n = x.shape[1]
+    spread[:, : window - 1] = np.nan
     if n < window:
         return
     for j in range(x.shape[0]):
-        newest, out = x[j, window - 1 :], position[j, window - 1 :]
-        out[:] = 0.0
-        for i in range(1, window):
-            member = x[j, window - 1 - i : n - i]
-            for k in range(out.size):
-                out[k] += 0.5 * (member[k] < newest[k]) + 0.5 * (member[k] <= newest[k])
-        for k in range(out.size):
-            out[k] /= window - 1
-        _blank_incomplete(x[j], window, position[j])
+        spread_of(x[j], window - 1, 1, window, mean[j, window - 1 :], spread[j, window - 1 :])
+        equal = 1
+        for t in range(1, n):
+            equal = equal + 1 if x[j, t] == x[j, t - 1] else 1
+            if equal >= window:
+                spread[j, t] = 0.0
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
+def rolling_weighted(x: FloatArray, weights: FloatArray, result: FloatArray) -> None:
+    """Weighted sum of the last values, ``weights[0]`` on the newest: a causal filter; arrays (b, n)."""
+    window = weights.size
+    result[:, : window - 1] = np.nan
+    if x.shape[1] >= window:
+        for j in range(x.shape[0]):
+            weighted_of(x[j], window - 1, 1, weights, result[j, window - 1 :])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def rolling_regression(
     y: FloatArray, x: FloatArray, window: int, slope: FloatArray, residual_std: FloatArray, correlation: FloatArray
 ) -> None:
@@ -152,42 +156,29 @@ def rolling_regression(
     ``y`` is.
     """
     n = x.shape[1]
-    slope[:] = np.nan
-    residual_std[:] = np.nan
-    correlation[:] = np.nan
+    slope[:, : window - 1] = np.nan
+    residual_std[:, : window - 1] = np.nan
+    correlation[:, : window - 1] = np.nan
     if n < window:
         return
-    x_mean, y_mean = np.empty(x.shape), np.empty(x.shape)
-    rolling_mean(x, window, x_mean)
-    rolling_mean(y, window, y_mean)
-    size = n - window + 1
-    sxx, sxy, syy = np.empty(size), np.empty(size), np.empty(size)
+    first = window - 1
+    scratch = np.empty((4, n - first))
     for j in range(x.shape[0]):
-        x_centre, y_centre = x_mean[j, window - 1 :], y_mean[j, window - 1 :]
-        sxx[:] = 0.0
-        sxy[:] = 0.0
-        syy[:] = 0.0
-        for i in range(window):
-            right, left = x[j, window - 1 - i : n - i], y[j, window - 1 - i : n - i]
-            for k in range(size):
-                dx = right[k] - x_centre[k]
-                dy = left[k] - y_centre[k]
-                sxx[k] += dx * dx
-                sxy[k] += dx * dy
-                syy[k] += dy * dy
+        regression_of(
+            y[j], first, x[j], first, 1, window, slope[j, first:], residual_std[j, first:], correlation[j, first:],
+            scratch,
+        )  # fmt: skip
         x_equal, y_equal = 1, 1
         for t in range(1, n):
             x_equal = x_equal + 1 if x[j, t] == x[j, t - 1] else 1
             y_equal = y_equal + 1 if y[j, t] == y[j, t - 1] else 1
-            k = t - window + 1
-            if k >= 0 and x_equal < window and sxx[k] > 0.0:
-                slope[j, t] = sxy[k] / sxx[k]
-                residual_std[j, t] = np.sqrt(max(syy[k] - sxy[k] * sxy[k] / sxx[k], 0.0) / (window - 2))
-                if y_equal < window and syy[k] > 0.0:
-                    correlation[j, t] = sxy[k] / np.sqrt(sxx[k] * syy[k])
+            if x_equal >= window:
+                slope[j, t] = residual_std[j, t] = np.nan
+            if x_equal >= window or y_equal >= window:
+                correlation[j, t] = np.nan
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _blank_incomplete(row: FloatArray, window: int, out: FloatArray) -> None:
     """NaN where fewer than ``window`` values in a row are present: comparisons do not carry NaN by themselves."""
     present = 0

@@ -94,12 +94,12 @@ def fit_autoregressions(
         chosen = orders[asked] == p
         here, z, middle, unit = asked[chosen], series[chosen], centre[chosen], scale[chosen]
         design, target = _lagged(z, counts[here], p, p)
-        estimates, _, sound = _least_squares(design, target, p)
+        estimates, _, sound = least_squares(design, target, p)
         lags = estimates[:, 1:]
         errors = target - np.einsum("mti,mi->mt", design, estimates)
         squares = np.sum(errors**2, axis=1)
         sound &= squares > 1e-12 * counts[here]
-        stationary = _is_stationary(lags)
+        stationary = is_stationary(lags)
         status[here] = np.where(sound, np.where(stationary, FITTED, EXPLOSIVE), SINGULAR)
         kept = sound & stationary
         here, lags, unit, squares = here[kept], lags[kept], unit[kept], squares[kept]
@@ -108,7 +108,7 @@ def fit_autoregressions(
         variance[here] = squares / (counts[here] - p) * unit**2
         residuals[here, : returns.shape[0] - p] = errors[kept]
         last = returns[counts[here, None] - 1 - np.arange(p), here[:, None]]  # newest first
-        forecasts[:, here] = _forecast(constant[here], lags, variance[here], last, steps)
+        forecasts[:, here] = forecast_totals(constant[here], lags, variance[here], last, steps)
     orders[status != FITTED] = 0
     fitted_counts = np.where(status == FITTED, counts - orders, 0)
     box, bera = ljung_box(residuals, fitted_counts), jarque_bera(residuals, fitted_counts)
@@ -150,7 +150,7 @@ def _lagged(z: FloatArray, counts: IntArray, lags: int, start: int) -> tuple[Flo
     return design, np.where(inside, z[:, start:], 0.0)
 
 
-def _least_squares(design: FloatArray, target: FloatArray, order: int) -> tuple[FloatArray, FloatArray, BoolArray]:
+def least_squares(design: FloatArray, target: FloatArray, order: int) -> tuple[FloatArray, FloatArray, BoolArray]:
     """Least squares of many series at once, by Cholesky's method on the cross products.
 
     Returns
@@ -181,7 +181,7 @@ def _least_squares(design: FloatArray, target: FloatArray, order: int) -> tuple[
 def _orders_by_bic(z: FloatArray, counts: IntArray, max_order: int) -> IntArray:
     """The order of least BIC of each series; one factorisation gives the residual squares of all orders."""
     design, target = _lagged(z, counts, max_order, max_order)
-    explained = _least_squares(design, target, max_order)[1]
+    explained = least_squares(design, target, max_order)[1]
     total = np.sum(target**2, axis=1)
     used = (counts - max_order).astype(np.float64)
     squares = np.maximum(total[:, None] - np.cumsum(explained, axis=1), 1e-300)
@@ -189,7 +189,7 @@ def _orders_by_bic(z: FloatArray, counts: IntArray, max_order: int) -> IntArray:
     return np.asarray(np.argmin(np.where(np.isfinite(criterion), criterion, np.inf), axis=1), dtype=np.int64)
 
 
-def _is_stationary(coefficients: FloatArray) -> BoolArray:
+def is_stationary(coefficients: FloatArray) -> BoolArray:
     """Whether all partial autocorrelations of each row lie inside (-1, 1), by the step-down recursion."""
     stationary = np.ones(len(coefficients), np.bool_)
     work = coefficients
@@ -201,7 +201,7 @@ def _is_stationary(coefficients: FloatArray) -> BoolArray:
     return stationary
 
 
-def _forecast(
+def forecast_totals(
     constant: FloatArray, coefficients: FloatArray, variance: FloatArray, last: FloatArray, steps: int
 ) -> FloatArray:
     """Step mean, step std, total mean and total std, shape (4, m, steps), from the ``last`` values, newest first."""

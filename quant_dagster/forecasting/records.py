@@ -2,7 +2,8 @@
 
 A forecast is of the log return over the next ``horizon`` sessions together, from the close of ``session``. Quantiles
 come from the model's own predictive distribution, named under ``"distribution"`` in ``parameters``: ``normal`` for
-the mean, variance and combined models and for every fallback, ``mixture of normals`` for the regime models.
+most, ``mixture of normals`` for the regime models, ``student t`` for EGARCH. Every model has a row for every symbol:
+its own numbers, those of a simpler one that stood in, or none and the reason.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ FORECAST_SCHEMA = pl.Schema(
         "symbol": pl.String(),
         "model": pl.String(),
         "horizon": pl.Int32(),
+        "status": pl.String(),
+        "answered_by": pl.String(),
+        "fitted_on": pl.Date(),
         "mean": pl.Float64(),
         "std": pl.Float64(),
         "q05": pl.Float64(),
@@ -46,30 +50,58 @@ _NORMAL = tuple(NormalDist().inv_cdf(level) for level in LEVELS)
 
 
 class ForecastModel(StrEnum):
-    """What produced a forecast; a fallback goes under its own name."""
+    """Whose forecast a row holds. A model that could not answer keeps its row: ``answered_by`` says who stood in."""
 
     AR = "ar"
     SARIMAX = "sarimax"
+    SSA = "ssa"
+    MSSA = "mssa"
+    ORNSTEIN_UHLENBECK = "ornstein_uhlenbeck"
+    ENSEMBLE = "ensemble"
+    WAVELET = "wavelet"
+    FOURIER = "fourier"
+    BOOSTING = "boosting"
+    LANGUAGE_MODEL = "language_model"
     GARCH = "garch11"
-    HMM_2 = "hmm2"
-    HMM_3 = "hmm3"
+    GJR = "gjr"
+    EGARCH = "egarch_t"
+    DCC = "dcc"
+    HMM = "hmm"
     COMBINED = "combined"
     HISTORICAL_MEAN = "historical_mean"
+    RANDOM_WALK = "random_walk"
     EWMA = "ewma"
     SAMPLE_VARIANCE = "sample_variance"
     SINGLE_REGIME = "single_regime"
 
 
+class Status(StrEnum):
+    """How a row's numbers came about."""
+
+    FITTED = "fitted"
+    """Estimated on data up to this session."""
+    CARRIED = "carried"
+    """Estimated in an earlier session (``fitted_on``), brought up to this one without a new fit."""
+    FALLBACK = "fallback"
+    """The model could not answer; a simpler one did, and ``fallback`` says why."""
+    REFUSED = "refused"
+    """Nothing could answer: the numbers are absent, and ``fallback`` says why."""
+
+
 @dataclass(frozen=True)
 class Forecast:
-    """One model's forecast of one symbol over one horizon.
+    """One model's forecast of one symbol over one horizon, or why there is none.
 
     Attributes
     ----------
+    answered_by
+        Who gave the numbers: ``model``, or the simpler one that stood in; None where nobody could.
+    fitted_on
+        Session whose data the parameters were estimated on; None where nothing was.
     mean, std
-        Of the log return over the next ``horizon`` sessions.
+        Of the log return over the next ``horizon`` sessions; None where nobody could answer.
     quantiles
-        At ``LEVELS``: 5, 25, 50, 75 and 95 %.
+        At ``LEVELS``: 5, 25, 50, 75 and 95 %; empty where nobody could answer.
     parameters, diagnostics
         What was estimated, and how well it fits; kept as JSON.
     data_version
@@ -82,8 +114,11 @@ class Forecast:
     symbol: str
     model: ForecastModel
     horizon: int
-    mean: float
-    std: float
+    status: Status
+    answered_by: ForecastModel | None
+    fitted_on: date | None
+    mean: float | None
+    std: float | None
     quantiles: tuple[float, ...]
     parameters: Mapping[str, object]
     diagnostics: Mapping[str, object]
@@ -91,12 +126,15 @@ class Forecast:
     fallback: str | None = None
 
     def __post_init__(self) -> None:
-        numbers = (self.mean, self.std, *self.quantiles)
-        if self.horizon < 1 or len(self.quantiles) != len(LEVELS):
-            raise ForecastError(
-                f"{self._name()}: the horizon must be 1 or more and there must be {len(LEVELS)} quantiles"
-            )
-        if not all(map(math.isfinite, numbers)) or self.std <= 0:
+        if self.horizon < 1:
+            raise ForecastError(f"{self._name()}: the horizon must be 1 or more")
+        if self.mean is None or self.std is None:
+            if self.status is not Status.REFUSED or self.fallback is None or self.quantiles:
+                raise ForecastError(f"{self._name()}: without numbers it must be refused, and say why")
+            return
+        if len(self.quantiles) != len(LEVELS):
+            raise ForecastError(f"{self._name()}: there must be {len(LEVELS)} quantiles")
+        if not all(map(math.isfinite, (self.mean, self.std, *self.quantiles))) or self.std <= 0:
             raise ForecastError(f"{self._name()}: mean {self.mean}, std {self.std}: must be finite, the std above 0")
         if any(a > b for a, b in pairwise(self.quantiles)):
             raise ForecastError(f"{self._name()}: quantiles {self.quantiles} must not decrease")
@@ -117,9 +155,12 @@ def forecast_table(forecasts: Sequence[Forecast]) -> pl.DataFrame:
         "symbol": [f.symbol for f in forecasts],
         "model": [f.model.value for f in forecasts],
         "horizon": [f.horizon for f in forecasts],
+        "status": [f.status.value for f in forecasts],
+        "answered_by": [f.answered_by.value if f.answered_by is not None else None for f in forecasts],
+        "fitted_on": [f.fitted_on for f in forecasts],
         "mean": [f.mean for f in forecasts],
         "std": [f.std for f in forecasts],
-        **{name: [f.quantiles[i] for f in forecasts] for i, name in enumerate(QUANTILES)},
+        **{name: [f.quantiles[i] if f.quantiles else None for f in forecasts] for i, name in enumerate(QUANTILES)},
         "diagnostics": _as_json(f.diagnostics for f in forecasts),
         "data_version": [f.data_version for f in forecasts],
         "fallback": [f.fallback for f in forecasts],
@@ -138,15 +179,22 @@ def validate_forecasts(table: pl.DataFrame) -> None:
     """
     if table.schema != FORECAST_SCHEMA:
         raise ContractError(f"forecasts have the columns {dict(table.schema)}; expected are {dict(FORECAST_SCHEMA)}")
-    required = [name for name in FORECAST_SCHEMA if name != "fallback"]
     numbers = ("mean", "std", *QUANTILES)
+    required = [name for name in FORECAST_SCHEMA if name not in ("fallback", "answered_by", "fitted_on", *numbers)]
+    refused = pl.col("status") == Status.REFUSED.value
+    answered = pl.all_horizontal(pl.col(name).is_not_null() for name in (*numbers, "answered_by"))
     rules = {
         "a required value is absent": pl.any_horizontal(pl.col(required).is_null()),
+        "a number is absent without being refused": ~refused & ~answered,
+        "a refused row has a number or no reason": refused
+        & (pl.col("mean").is_not_null() | pl.col("fallback").is_null()),
+        "a stand-in does not say why": (pl.col("answered_by") != pl.col("model")) & pl.col("fallback").is_null(),
         "a number is not finite": pl.any_horizontal(pl.col(numbers).is_finite().not_()),
         "std is not above zero": pl.col("std") <= 0,
         "horizon is not 1 or more": pl.col("horizon") < 1,
         "quantiles decrease": pl.any_horizontal(pl.col(high) < pl.col(low) for low, high in pairwise(QUANTILES)),
         "the model is unknown": pl.col("model").is_in([model.value for model in ForecastModel]).not_(),
+        "the status is unknown": pl.col("status").is_in([status.value for status in Status]).not_(),
         "the key is not unique": pl.struct(KEY).is_duplicated(),
     }
     broken = []

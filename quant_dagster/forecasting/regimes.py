@@ -8,9 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quant_dagster.compiled import njit
-from quant_dagster.forecasting.baum_welch import expectation_maximisation
-from quant_dagster.forecasting.columns import BoolArray, FloatArray, IntArray, over_columns, standardise
+from quant_dagster.forecasting.columns import BoolArray, FloatArray, IntArray, over_columns
+from quant_dagster.forecasting.regime_estimation import (
+    Estimates,
+    RegimeParameters,
+    cold_start,
+    estimates,
+    filter_columns,
+    warm_start,
+)
 from quant_dagster.forecasting.regime_mixture import mixture_moments, mixture_quantiles, occupation_mixture
 
 FITTED, NOT_TRIED, CONSTANT, NOT_CONVERGED, DEGENERATE = 0, 1, 2, 3, 4
@@ -20,9 +26,7 @@ REASONS = {
     NOT_CONVERGED: "expectation maximisation did not converge",
     DEGENERATE: "a regime holds too few observations or hardly varies",
 }
-SMALLEST_OCCUPATION = 0.01  # expected share of the observations in a regime, and
-FEWEST_IN_REGIME = 10.0  # expected observations
-SMALLEST_VARIANCE = 1e-4  # of a regime, as a share of the sample variance
+AS_GOOD = 0.01  # log-likelihood by which a fit from the earlier parameters may be lower and still be kept
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def fit_regimes(
     probabilities: tuple[float, ...],
     iterations: int = 500,
     tolerance: float = 1e-3,
+    earlier: RegimeParameters | None = None,
     tried: BoolArray | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
@@ -85,7 +90,8 @@ def fit_regimes(
     """Fit a Gaussian HMM to every column by Baum & Welch's algorithm and forecast the coming sessions.
 
     The start is deterministic: state k has the mean of all returns and the variance of the k-th of ``states`` equal
-    groups of returns by distance from it, and stays for 20 sessions on average.
+    groups of returns by distance from it, and stays for 20 sessions on average. Where there are earlier parameters
+    they are a second start, and win a draw, so that regimes stay what they are from one fit to the next.
 
     Parameters
     ----------
@@ -97,6 +103,8 @@ def fit_regimes(
         Sessions ahead, and the quantiles wanted of each total return.
     iterations, tolerance
         EM ends when an iteration gains less log-likelihood than ``tolerance``, and fails after ``iterations``.
+    earlier
+        Parameters of an earlier fit with as many states, NaN for a column without one.
     tried
         Columns to fit; None is all.
     """
@@ -106,127 +114,120 @@ def fit_regimes(
     if tried is not None:
         wanted &= tried
     series = np.ascontiguousarray(returns.T)
-    taken, converged, log_likelihood = np.zeros(columns, np.int64), np.zeros(columns, np.bool_), np.zeros(columns)
-    variance = _start_variances(series, counts, states)
-    mean, initial = np.zeros((columns, states)), np.full((columns, states), 1.0 / states)
-    transition = np.tile(np.where(np.eye(states) > 0, 0.95, 0.05 / (states - 1)), (columns, 1, 1))
-    filtered, occupation = np.zeros((columns, states)), np.zeros((columns, states))
-    moments = np.full((columns, 2), np.nan)
+    found = estimates(
+        series, counts, wanted, cold_start(series, counts, states), iterations, tolerance, workers, progress
+    )
+    if earlier is not None:
+        known = wanted & np.all(np.isfinite(earlier.means), axis=1)
+        again = estimates(series, counts, known, warm_start(series, counts, earlier), iterations, tolerance, workers)
+        better = known & again.sound(counts)
+        better &= ~found.sound(counts) | (again.log_likelihood >= found.log_likelihood - AS_GOOD)
+        for name in Estimates.__dataclass_fields__:
+            getattr(found, name)[better] = getattr(again, name)[better]
+    centre, scale = found.moments.T
+    sound = found.sound(counts)
+    status[wanted] = np.where(sound, np.where(found.converged, FITTED, NOT_CONVERGED), DEGENERATE)[wanted]
+    status[wanted & ~(scale > 0.0)] = CONSTANT
+    rank = np.argsort(found.variance, axis=1, kind="stable")
+    moves = np.take_along_axis(found.transition, rank[:, :, None], axis=1)
+    moves = np.take_along_axis(moves, rank[:, None, :], axis=2)
+
+    def ranked(values: FloatArray) -> FloatArray:
+        return np.asarray(np.take_along_axis(values, rank, axis=1))
+
+    return _with_forecasts(
+        status,
+        RegimeParameters(
+            means=ranked(centre[:, None] + scale[:, None] * found.mean),
+            stds=ranked(scale[:, None] * np.sqrt(found.variance)),
+            transition=moves,
+            initial=ranked(found.initial),
+        ),
+        ranked(found.filtered),
+        ranked(found.occupation),
+        found.log_likelihood - counts * np.log(np.where(scale > 0.0, scale, np.nan)),
+        found.taken,
+        horizons,
+        probabilities,
+    )
+
+
+def filter_regimes(
+    returns: FloatArray,
+    counts: IntArray,
+    parameters: RegimeParameters,
+    *,
+    horizons: tuple[int, ...],
+    probabilities: tuple[float, ...],
+    tried: BoolArray | None = None,
+    workers: int = 1,
+) -> RegimeFits:
+    """Bring earlier parameters forward: filter the returns with them, estimate nothing.
+
+    Arguments as of :func:`fit_regimes`; ``occupation`` is NaN and ``iterations`` 0 in what is returned.
+    """
+    wanted = (counts > 0) & np.all(np.isfinite(parameters.means), axis=1)
+    if tried is not None:
+        wanted &= tried
+    series, likelihood = np.ascontiguousarray(returns.T), np.full(len(counts), np.nan)
+    filtered, variance = np.full(parameters.means.shape, np.nan), parameters.stds**2
 
     def kernel(first: int, stop: int) -> None:
-        _fit_columns(
+        filter_columns(
             first,
             stop,
             series,
             counts,
             wanted,
-            iterations,
-            tolerance,
-            taken,
-            converged,
-            log_likelihood,
-            mean,
+            parameters.means,
             variance,
-            initial,
-            transition,
+            parameters.initial,
+            parameters.transition,
             filtered,
-            occupation,
-            moments,
+            likelihood,
         )
 
-    over_columns(kernel, columns, workers, progress)
-    centre, scale = moments.T
-    sound = np.isfinite(log_likelihood) & np.all(variance > SMALLEST_VARIANCE, axis=1)
-    sound &= np.all(occupation >= np.maximum(SMALLEST_OCCUPATION * counts, FEWEST_IN_REGIME)[:, None], axis=1)
-    status[wanted] = np.where(sound, np.where(converged, FITTED, NOT_CONVERGED), DEGENERATE)[wanted]
-    status[wanted & ~(scale > 0.0)] = CONSTANT
-    fitted = status == FITTED
+    over_columns(kernel, len(counts), workers)
+    status = np.where(wanted, np.where(np.isfinite(likelihood), FITTED, DEGENERATE), NOT_TRIED).astype(np.int8)
+    nothing = np.full(parameters.means.shape, np.nan)
+    taken = np.zeros(len(counts), np.int64)
+    return _with_forecasts(status, parameters, filtered, nothing, likelihood, taken, horizons, probabilities)
+
+
+def _with_forecasts(
+    status: NDArray[np.int8],
+    parameters: RegimeParameters,
+    filtered: FloatArray,
+    occupation: FloatArray,
+    log_likelihood: FloatArray,
+    taken: IntArray,
+    horizons: tuple[int, ...],
+    probabilities: tuple[float, ...],
+) -> RegimeFits:
+    """What the models expect; the numbers of columns that are not fitted are set to NaN."""
+    fitted, columns, ahead = status == FITTED, len(status), len(horizons)
 
     def kept(values: FloatArray) -> FloatArray:
-        values[~fitted] = np.nan
-        return values
+        return np.where(fitted.reshape((-1,) + (1,) * (values.ndim - 1)), values, np.nan)
 
-    rank = np.argsort(variance, axis=1, kind="stable")
-    by_rank = {
-        name: kept(np.take_along_axis(values, rank, axis=1))
-        for name, values in {
-            "means": centre[:, None] + scale[:, None] * mean,
-            "stds": scale[:, None] * np.sqrt(variance),
-            "initial": initial,
-            "filtered": filtered,
-            "occupation": occupation,
-        }.items()
-    }
-    moves = np.take_along_axis(transition, rank[:, :, None], axis=1)
-    moves = kept(np.take_along_axis(moves, rank[:, None, :], axis=2))
-    ahead = len(horizons)
     totals, quantiles = np.full((2, columns, ahead), np.nan), np.full((columns, ahead, len(probabilities)), np.nan)
     for a, horizon in enumerate(horizons):
         mixture = occupation_mixture(
-            by_rank["filtered"][fitted], moves[fitted], by_rank["means"][fitted], by_rank["stds"][fitted], horizon
+            filtered[fitted], parameters.transition[fitted], parameters.means[fitted], parameters.stds[fitted], horizon
         )
         totals[:, fitted, a] = mixture_moments(*mixture)
         quantiles[fitted, a] = mixture_quantiles(*mixture, np.array(probabilities))
     return RegimeFits(
         status=status,
-        transition=moves,
-        log_likelihood=kept(log_likelihood - counts * np.log(np.where(scale > 0.0, scale, np.nan))),
+        means=kept(parameters.means),
+        stds=kept(parameters.stds),
+        transition=kept(parameters.transition),
+        initial=kept(parameters.initial),
+        filtered=kept(filtered),
+        occupation=kept(occupation),
+        log_likelihood=kept(log_likelihood),
         iterations=taken,
         total_mean=totals[0],
         total_std=totals[1],
         quantiles=quantiles,
-        **by_rank,
     )
-
-
-def _start_variances(series: FloatArray, counts: IntArray, states: int) -> FloatArray:
-    """Mean squares of each row in ``states`` equal groups by distance from the row's mean, in units of its variance."""
-    inside = np.arange(series.shape[1]) < counts[:, None]
-    mean = np.sum(np.where(inside, series, 0.0), axis=1) / np.maximum(counts, 1)
-    squares = np.sort(np.where(inside, (series - mean[:, None]) ** 2, np.inf), axis=1)  # absent ones last
-    sums = np.cumsum(np.where(inside, squares, 0.0), axis=1)
-    sums = np.concatenate([np.zeros((len(sums), 1)), sums], axis=1)
-    edges = np.arange(states + 1) * counts[:, None] // states
-    variances = np.diff(np.take_along_axis(sums, edges, axis=1), axis=1) / np.maximum(np.diff(edges, axis=1), 1)
-    overall = sums[:, -1] / np.maximum(counts, 1)
-    return np.maximum(variances / np.where(overall > 0.0, overall, 1.0)[:, None], 1e-3)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _fit_columns(
-    first: int,
-    stop: int,
-    series: FloatArray,
-    counts: IntArray,
-    wanted: BoolArray,
-    iterations: int,
-    tolerance: float,
-    taken: IntArray,
-    converged: BoolArray,
-    log_likelihood: FloatArray,
-    mean: FloatArray,
-    variance: FloatArray,
-    initial: FloatArray,
-    transition: FloatArray,
-    filtered: FloatArray,
-    occupation: FloatArray,
-    moments: FloatArray,
-) -> None:
-    z = np.empty(series.shape[1])
-    for j in range(first, stop):
-        n = counts[j]
-        if not wanted[j]:
-            continue
-        moments[j, 0], moments[j, 1] = standardise(series[j, :n], z[:n])
-        if moments[j, 1] > 0.0:
-            log_likelihood[j], taken[j], converged[j] = expectation_maximisation(
-                z[:n],
-                iterations,
-                tolerance,
-                mean[j],
-                variance[j],
-                initial[j],
-                transition[j],
-                filtered[j],
-                occupation[j],
-            )

@@ -1,35 +1,42 @@
-"""Forecasts of every symbol for one session: all model families, each falling back on its own, in one table."""
+"""Forecasts of every symbol for one session: all model families, each falling back on its own, in one table.
+
+The same function forecasts tonight's session and every origin of a validation: ``earlier`` holds the fits that may be
+carried forward, ``weights`` what validation has found the models to be worth.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from quant_dagster.errors import ConfigurationError, ForecastError
-from quant_dagster.forecasting.families import Answer, Family, Request, chains
+from quant_dagster.forecasting.carried import EarlierFits, due_for_refit, waiting_for_a_fit
+from quant_dagster.forecasting.combination import ModelWeights, combine
+from quant_dagster.forecasting.families.protocol import Answer, EarlierFit, Outcome, Refusal, Reply, Request
+from quant_dagster.forecasting.families.registry import FamilySpec, chosen
+from quant_dagster.forecasting.fan_out import ask
 from quant_dagster.forecasting.history import ReturnHistory, return_history
-from quant_dagster.forecasting.parameters import LONGEST_HORIZON, ForecastParameters
-from quant_dagster.forecasting.records import Forecast, ForecastModel, forecast_table, normal_quantiles
+from quant_dagster.forecasting.parameters import LONGEST_HORIZON, Backend, ForecastParameters
+from quant_dagster.forecasting.records import Forecast, ForecastModel, Status, forecast_table, normal_quantiles
 from quant_dagster.market_data.panel import Panel
 
 SMALLEST_VARIANCE = 1e-14  # of a daily log return; below it the price does not move and is not forecast
-NEEDS_HISTORY = frozenset(
-    {ForecastModel.AR, ForecastModel.SARIMAX, ForecastModel.GARCH, ForecastModel.HMM_2, ForecastModel.HMM_3}
-)  # the rest are fallbacks, which need no more than moments
+
+LARGEST_MEAN = 10.0  # standard deviations of its own horizon; beyond it a model has lost itself
 
 Progress = Callable[[str, int, int], None]
-_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ForecastFailure:
-    """A model that did not answer for a symbol; ``fell_back_to`` is None when the symbol is not forecast at all."""
+    """A model that did not answer for a symbol; ``fell_back_to`` is None when nobody could."""
 
     symbol: str
     model: str
@@ -45,32 +52,21 @@ class ForecastRun:
     failures: tuple[ForecastFailure, ...]
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """The answer kept for one symbol, and the (model, reason) pairs of those before it in the chain."""
-
-    model: ForecastModel
-    answer: Answer
-    refused: tuple[tuple[str, str], ...]
-
-    @property
-    def fallback(self) -> str | None:
-        return "; ".join(f"{model}: {reason}" for model, reason in self.refused) or None
-
-
 def forecast_session(
     panel: Panel,
     *,
     horizons: tuple[int, ...] = (1, 5),
     data_version: int,
     settings: ForecastParameters | None = None,
+    earlier: EarlierFits | None = None,
+    weights: ModelWeights | None = None,
+    families: Sequence[FamilySpec] | None = None,
     progress: Progress | None = None,
 ) -> ForecastRun:
     """Forecast the log return of every symbol after the panel's last session.
 
-    For each symbol and horizon there is one row for the mean, the variance and the regime model, and a ``combined``
-    row with the mean model's mean and the variance model's standard deviation. A model that fails, for one symbol or
-    altogether, is replaced by a simpler one under that one's name, with what failed and why in ``fallback``.
+    For each symbol, model and horizon there is exactly one row: the model's own forecast, that of the naive model that
+    stood in, or none and the reason. A ``combined`` row holds the weighted mean and variance.
 
     Parameters
     ----------
@@ -82,8 +78,14 @@ def forecast_session(
         Version of the bars table, recorded with each row.
     settings
         None is the defaults.
+    earlier
+        Fits of earlier sessions that slow models carry forward; None: everything is fitted.
+    weights
+        What each model counts for in the combined forecast; None: the prior models of ``settings``.
+    families
+        None: those of the registry that ``settings`` asks for.
     progress
-        Called on this thread with a model's name, the symbols done and all symbols.
+        Called with a model's name, the symbols done and all symbols, perhaps on another thread.
 
     Raises
     ------
@@ -93,6 +95,34 @@ def forecast_session(
         For a panel without sessions.
     """
     settings = settings if settings is not None else ForecastParameters()
+    specs = chosen(settings) if families is None else tuple(families)
+    outcomes = session_outcomes(
+        panel, horizons=horizons, settings=settings, earlier=earlier, families=specs, progress=progress
+    )
+    combined = combine(specs, outcomes, weights or ModelWeights.prior(settings), horizons)
+    failures: list[ForecastFailure] = []
+    for j, symbol in enumerate(panel.symbols):
+        for outcome in (per_symbol[j] for per_symbol in outcomes.values()):
+            if outcome.reason is not None:
+                instead = outcome.answered_by.value if outcome.answered_by is not None else None
+                failures.append(ForecastFailure(symbol, outcome.model.value, outcome.reason, instead))
+    frame = outcome_table((*outcomes.values(), combined), panel, horizons, data_version)
+    return ForecastRun(frame, tuple(failures))
+
+
+def session_outcomes(
+    panel: Panel,
+    *,
+    horizons: tuple[int, ...],
+    settings: ForecastParameters,
+    earlier: EarlierFits | None,
+    families: Sequence[FamilySpec],
+    progress: Progress | None = None,
+) -> dict[ForecastModel, list[Outcome]]:
+    """What came of asking each family for every symbol: :func:`forecast_session` before it is combined and written out.
+
+    Parameters are those of :func:`forecast_session`. The naive models come first.
+    """
     increasing = bool(horizons) and sorted(set(horizons)) == list(horizons)
     if not increasing or horizons[0] < 1 or horizons[-1] > LONGEST_HORIZON:
         raise ConfigurationError(
@@ -100,79 +130,115 @@ def forecast_session(
         )
     if len(panel.sessions) == 0:
         raise ForecastError("forecasts: the panel has no sessions; load prices first")
-    session, workers = panel.last_session, settings.workers or os.cpu_count() or 1
+    specs = tuple(families)
+    workers = settings.workers or os.cpu_count() or 1
     history = return_history(panel, settings.window, settings.longest_gap)
-    unusable = _unusable(history, settings, session)
-    unready = _unready(history, settings, session)
-    failures = [
-        ForecastFailure(symbol, "all", reason, None)
-        for symbol, reason in zip(panel.symbols, unusable, strict=True)
-        if reason is not None
-    ]
+    unusable = _unusable(history, settings, panel.last_session)
+    unready = _unready(history, settings, panel.last_session)
     usable = np.array([reason is None for reason in unusable], np.bool_)
-    request = Request(history, horizons, settings, workers, usable)
-    answered = [_ask(chain, request, unready, progress) for chain in chains(settings).values()]
+    recent = panel.last(settings.window + 1)
+    request = Request(history, horizons, settings, workers, usable, recent)
+
+    naive = {spec.model: _outcomes(spec, request, unusable, {}) for spec in specs if spec.naive}
+    naive = {spec.model: _with_stand_ins(spec, naive[spec.model], naive) for spec in specs if spec.naive}
+
+    def asked(spec: FamilySpec) -> list[Outcome]:
+        refusals = [first or second for first, second in zip(unusable, unready, strict=True)]
+        one = _carrying(spec, replace(request, progress=_named(progress, spec.model)), earlier, refusals)
+        return _with_stand_ins(spec, _outcomes(spec, one, refusals, naive), naive)
+
+    models = [spec for spec in specs if not spec.naive]
+    if settings.backend is Backend.DASK:  # the cluster is given all families at once
+        with ThreadPoolExecutor(max(1, len(models))) as pool:
+            found = list(pool.map(asked, models))
+    else:
+        found = [asked(spec) for spec in models]
+    return {spec.model: naive[spec.model] for spec in specs if spec.naive} | {
+        spec.model: outcome for spec, outcome in zip(models, found, strict=True)
+    }
+
+
+def outcome_table(
+    outcomes: Iterable[Sequence[Outcome]], panel: Panel, horizons: tuple[int, ...], data_version: int
+) -> pl.DataFrame:
+    """Outcomes of several models as rows of ``FORECAST_SCHEMA``: symbol by symbol, then model, then horizon."""
+    models = tuple(outcomes)
     forecasts: list[Forecast] = []
-    for j in np.flatnonzero(usable).tolist():
-        symbol = panel.symbols[j]
-        rows = []
-        for kept, refused in answered:
-            fell_back_to = kept[j].model.value if j in kept else None
-            failures.extend(ForecastFailure(symbol, model, why, fell_back_to) for model, why in refused[j])
-            if j in kept:
-                rows.append(kept[j])
-        (means, _), (variances, _) = answered[:2]
-        if j in means and j in variances:
-            rows.append(_combined(means[j], variances[j]))
-        for row in rows:
-            forecasts.extend(_rows(row, session, symbol, horizons, data_version))
-    return ForecastRun(forecast_table(forecasts), tuple(failures))
+    for j, symbol in enumerate(panel.symbols):
+        for per_symbol in models:
+            forecasts.extend(_rows(per_symbol[j], panel.last_session, symbol, horizons, data_version))
+    return forecast_table(forecasts)
 
 
-def _ask(
-    chain: list[tuple[ForecastModel, Family]],
+def _carrying(
+    spec: FamilySpec, request: Request, earlier: EarlierFits | None, refusals: Sequence[str | None]
+) -> Request:
+    """The request with what the family may carry forward, and which of its fits are due."""
+    if not spec.carried:
+        return request
+    known: dict[int, EarlierFit] = {}
+    if earlier is not None:
+        of_model = earlier.get(spec.model.value, {})
+        known = {j: of_model[s] for j, s in enumerate(request.panel.symbols) if s in of_model}
+    tried = request.tried & np.array([reason is None for reason in refusals], np.bool_)
+    due = due_for_refit(request.panel.symbols, tried, known, request.settings, everything=earlier is None)
+    return replace(request, earlier=known, refit=due)
+
+
+def _outcomes(
+    spec: FamilySpec,
     request: Request,
-    unready: list[str | None],
-    progress: Progress | None,
-) -> tuple[dict[int, _Chosen], dict[int, list[tuple[str, str]]]]:
-    """The first answer in the chain for each symbol asked about, and each symbol's (model, reason) refusals.
-
-    A symbol that is not ready for models goes to the fallbacks at once. A family that raises has refused every
-    symbol; what it raised is logged.
-    """
-    kept: dict[int, _Chosen] = {}
-    refused: dict[int, list[tuple[str, str]]] = {j: [] for j in np.flatnonzero(request.tried).tolist()}
-    for model, family in chain:
-        waiting = [j for j in refused if j not in kept]
-        if not waiting:
-            break
-        asked = np.zeros_like(request.tried)
-        for j in waiting:
-            reason = unready[j] if model in NEEDS_HISTORY else None
-            if reason is None:
-                asked[j] = True
-            else:
-                refused[j].append((model.value, reason))
-        if not asked.any():
-            continue
-        answers = _isolated(model, family, replace(request, tried=asked, progress=_named(progress, model)))
-        for j in np.flatnonzero(asked).tolist():
-            answer = answers[j]
-            if isinstance(answer, str):
-                refused[j].append((model.value, answer))
-            elif not _is_sound(answer):
-                refused[j].append((model.value, "the forecast is not finite or has no spread"))
-            else:
-                kept[j] = _Chosen(model, answer, tuple(refused[j]))
-    return kept, refused
+    refusals: Sequence[str | None],
+    naive: Mapping[ForecastModel, list[Outcome]],
+) -> list[Outcome]:
+    """The family's own answer for every symbol, or the reason why there is none."""
+    tried = request.tried & np.array([reason is None for reason in refusals], np.bool_)
+    waiting: NDArray[np.bool_] = np.zeros_like(tried)
+    if spec.carried:
+        waiting = tried & waiting_for_a_fit(request)
+    tried &= ~waiting
+    answers = ask(spec, replace(request, tried=tried)) if tried.any() else []
+    outcomes = []
+    for j, refusal in enumerate(refusals):
+        if refusal is not None:
+            outcomes.append(Outcome(spec.model, None, None, refusal))
+        elif waiting[j]:
+            outcomes.append(Outcome(spec.model, None, None, "waits for its first fit, which is spread over sessions"))
+        else:
+            outcomes.append(_judged(spec.model, answers[j], len(request.horizons)))
+    return outcomes
 
 
-def _isolated(model: ForecastModel, family: Family, request: Request) -> list[Answer | str]:
-    try:
-        return family(request)
-    except Exception as error:  # noqa: BLE001 - recorded and logged; must not cost the other families
-        _LOG.exception("model family %s failed for all symbols", model.value)
-        return [f"{type(error).__name__}: {error}"] * len(request.tried)
+def _judged(model: ForecastModel, answer: Reply, horizons: int) -> Outcome:
+    if isinstance(answer, str):
+        return Outcome(model, None, None, answer)
+    if isinstance(answer, Refusal):
+        return Outcome(model, None, None, answer.reason, answer.evidence)
+    if not _is_sound(answer, horizons):
+        return Outcome(model, None, None, "the forecast is not finite or has no spread")
+    if np.any(np.abs(answer.mean) > LARGEST_MEAN * answer.std):
+        worst = float(np.max(np.abs(answer.mean) / answer.std))
+        return Outcome(model, None, None, f"the mean is {worst:.3g} standard deviations from zero: not believed")
+    return Outcome(model, model, answer)
+
+
+def _with_stand_ins(
+    spec: FamilySpec, outcomes: list[Outcome], naive: Mapping[ForecastModel, list[Outcome]]
+) -> list[Outcome]:
+    """Outcomes in which a naive answer has taken the place of an absent one, where there is one."""
+    done = []
+    for j, outcome in enumerate(outcomes):
+        reasons = [f"{spec.model.value}: {outcome.reason}"]
+        for model in spec.fallbacks if outcome.answer is None else ():
+            other = naive[model][j]
+            if other.answer is not None and other.answered_by is model:
+                outcome = replace(outcome, answered_by=model, answer=other.answer, reason="; ".join(reasons))
+                break
+            reasons.append(str(other.reason))
+        if outcome.answer is None and not str(outcome.reason).startswith(spec.model.value):
+            outcome = replace(outcome, reason="; ".join(reasons))
+        done.append(outcome)
+    return done
 
 
 def _named(progress: Progress | None, model: ForecastModel) -> Callable[[int, int], None] | None:
@@ -181,36 +247,52 @@ def _named(progress: Progress | None, model: ForecastModel) -> Callable[[int, in
     return lambda done, total: progress(model.value, done, total)
 
 
-def _is_sound(answer: Answer) -> bool:
+def _is_sound(answer: Answer, horizons: int) -> bool:
+    if answer.mean.shape != (horizons,) or answer.std.shape != (horizons,):
+        return False
     finite = bool(np.all(np.isfinite(answer.mean)) and np.all(np.isfinite(answer.std)) and np.all(answer.std > 0.0))
     return finite and (answer.quantiles is None or bool(np.all(np.isfinite(answer.quantiles))))
 
 
-def _combined(means: _Chosen, variances: _Chosen) -> _Chosen:
-    sources = {"distribution": "normal", "mean_model": means.model.value, "std_model": variances.model.value}
-    answer = Answer(means.answer.mean, variances.answer.std, sources, {})
-    return _Chosen(ForecastModel.COMBINED, answer, means.refused + variances.refused)
-
-
-def _rows(kept: _Chosen, session: date, symbol: str, horizons: tuple[int, ...], data_version: int) -> list[Forecast]:
-    means, stds = kept.answer.mean.tolist(), kept.answer.std.tolist()
-    quantiles = None if kept.answer.quantiles is None else kept.answer.quantiles.tolist()
-    return [
-        Forecast(
-            session=session,
-            symbol=symbol,
-            model=kept.model,
-            horizon=horizon,
-            mean=means[i],
-            std=stds[i],
-            quantiles=normal_quantiles(means[i], stds[i]) if quantiles is None else tuple(quantiles[i]),
-            parameters=kept.answer.parameters,
-            diagnostics=kept.answer.diagnostics,
-            data_version=data_version,
-            fallback=kept.fallback,
+def _rows(outcome: Outcome, session: date, symbol: str, horizons: tuple[int, ...], data_version: int) -> list[Forecast]:
+    answer = outcome.answer
+    fitted_on = session if answer is None else answer.fitted_on or session
+    status = Status.FITTED if fitted_on == session else Status.CARRIED
+    if answer is None:
+        status = Status.REFUSED
+    elif outcome.answered_by is not outcome.model:
+        status = Status.FALLBACK
+    diagnostics = {} if answer is None else dict(answer.diagnostics)
+    if outcome.evidence:
+        diagnostics["refused"] = outcome.evidence
+    quantiles = None if answer is None or answer.quantiles is None else answer.quantiles.tolist()
+    rows = []
+    for i, horizon in enumerate(horizons):
+        mean = None if answer is None else float(answer.mean[i])
+        std = None if answer is None else float(answer.std[i])
+        if mean is None or std is None:
+            levels: tuple[float, ...] = ()
+        else:
+            levels = normal_quantiles(mean, std) if quantiles is None else tuple(quantiles[i])
+        rows.append(
+            Forecast(
+                session=session,
+                symbol=symbol,
+                model=outcome.model,
+                horizon=horizon,
+                status=status,
+                answered_by=outcome.answered_by,
+                fitted_on=None if answer is None else fitted_on,
+                mean=mean,
+                std=std,
+                quantiles=levels,
+                parameters={} if answer is None else answer.parameters,
+                diagnostics=diagnostics,
+                data_version=data_version,
+                fallback=outcome.reason,
+            )
         )
-        for i, horizon in enumerate(horizons)
-    ]
+    return rows
 
 
 def _unusable(history: ReturnHistory, settings: ForecastParameters, session: date) -> list[str | None]:

@@ -75,6 +75,7 @@ def forecast_fan_png(forecasts: pl.DataFrame) -> bytes:
         Rows of lake table ``forecasts`` for one session; the combined model is drawn where it is there.
         Of many symbols, those with the largest mean over its standard deviation are shown.
     """
+    forecasts = forecasts.filter(pl.col("mean").is_not_null())
     if forecasts.is_empty():
         return _nothing("no forecasts")
     models = forecasts["model"].unique().sort().to_list()

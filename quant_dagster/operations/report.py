@@ -17,7 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quant_dagster.operations import report_content, report_figures, report_tables, report_trades
+from quant_dagster.operations import report_content, report_figures, report_models, report_tables, report_trades
 from quant_dagster.operations.report_content import Period
 from quant_dagster.operations.report_figures import Series
 from quant_dagster.operations.report_headline import amount, notes, percent, tiles
@@ -86,6 +86,7 @@ def render(
     bars = report_content.read_bars(lake, period)
     forecasts = report_content.read_forecasts(lake, period)
     quality = report_content.read_quality(lake, period)
+    judgement = report_models.read_judgement(lake, period)
     tables = {
         "profits": report_tables.profit_table(period, universe),
         "decisions": report_trades.decision_table(period, forecasts),
@@ -94,6 +95,8 @@ def render(
         "costs": report_trades.cost_table(period),
         "fills": report_trades.fill_table(period),
         "outcomes": report_tables.outcome_table(report_content.forecast_outcomes(forecasts, bars)),
+        "validation": report_models.validation_table(judgement),
+        "drift": report_models.drift_table(judgement),
         "quality": report_tables.quality_table(quality, settings.quality.minimum_score),
         "cycles": report_tables.cycle_table(period),
         "settings": report_tables.settings_table(settings),
@@ -118,7 +121,8 @@ def render(
         notes=notes(period, bars, universe, settings, survivorship),
         tiles=tiles(period, settings.portfolio.currency),
         performance_notes=period.performance.notes if period.performance else ("no session was closed",),
-        figures={name: Markup(svg) for name, svg in figures(period).items()},
+        figures={name: Markup(svg) for name, svg in (figures(period) | _skill(judgement)).items()},
+        judged=judgement.session,
         outcomes=Counter(row["outcome"] for row in period.risk_events),
         sizes={name: len(table.rows) for name, table in tables.items()},
         expired=sum(row["status"] == "expired" for row in period.orders),
@@ -127,6 +131,10 @@ def render(
         script_digest=digest,
         data=Markup(_embedded(tables)),
     )
+
+
+def _skill(judgement: report_models.Judgement) -> dict[str, str]:
+    return {f"{target}_skill": report_models.skill_figure(judgement, target) for target in ("mean", "variance")}
 
 
 def figures(period: Period) -> dict[str, str]:

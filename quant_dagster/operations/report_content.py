@@ -221,9 +221,15 @@ def read_bars(lake: Lake, period: Period) -> pl.DataFrame:
 
 
 def read_forecasts(lake: Lake, period: Period) -> pl.DataFrame:
-    """Forecasts made in the period, without parameters and diagnostics."""
-    columns = ["session", "symbol", "model", "horizon", "mean", "std", "q05", "q25", "q50", "q75", "q95", "fallback"]
-    return lake.read("forecasts", columns=columns, symbols=_symbols(period), start=period.first, end=period.last)
+    """Forecasts made in the period, without parameters and diagnostics; refusals left out."""
+    import polars as pl
+
+    columns = ["session", "symbol", "model", "horizon", "mean", "std", "q05", "q25", "q50", "q75", "q95", "fallback",
+               "status"]  # fmt: skip
+    answered = pl.col("mean").is_not_null()
+    return lake.read(
+        "forecasts", columns=columns, symbols=_symbols(period), start=period.first, end=period.last, where=answered
+    )
 
 
 def forecast_outcomes(forecasts: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFrame:
@@ -252,7 +258,7 @@ def forecast_outcomes(forecasts: pl.DataFrame, bars: pl.DataFrame) -> pl.DataFra
         known.group_by("model", "horizon")
         .agg(
             pl.len().alias("forecasts"),
-            pl.col("fallback").is_not_null().sum().alias("fallbacks"),
+            (pl.col("status") == "fallback").sum().alias("fallbacks"),
             outcome.is_not_null().sum().alias("known"),
             outcome.is_between("q25", "q75").mean().alias("inside_50"),
             outcome.is_between("q05", "q95").mean().alias("inside_90"),

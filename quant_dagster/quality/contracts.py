@@ -243,8 +243,14 @@ _ROW_RULES: dict[str, Rules] = {
     "forecasts": (
         (
             "quantiles rise",
-            pl.all_horizontal([pl.col(low) <= pl.col(high) for low, high in pairwise(_QUANTILES)]),
+            (pl.col("status") == "refused")
+            | pl.all_horizontal([pl.col(low) <= pl.col(high) for low, high in pairwise(_QUANTILES)]),
         ),
+        (
+            "without numbers it is refused, and says why",
+            pl.col("mean").is_not_null() | ((pl.col("status") == "refused") & pl.col("fallback").is_not_null()),
+        ),
+        ("a stand-in says why", (pl.col("answered_by") == pl.col("model")) | pl.col("fallback").is_not_null()),
     ),
     "signals": (
         (

@@ -345,3 +345,37 @@ instruments = Table(
     Column("source", String(64), nullable=False),
     Column("recorded_at", UtcDateTime, nullable=False),
 )
+
+
+# -- models -----------------------------------------------------------------------------------------------------------
+
+# One row per version of a model that was put to use: what it was made from. Only added to.
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("model", String(48), primary_key=True),
+    Column("version", String(32), primary_key=True),
+    Column("session", Date, nullable=False),
+    Column("settings", CanonicalJson, nullable=False),
+    Column("data_version", Integer, nullable=False),
+    Column("code_version", String(64), nullable=False),
+    Column("artifact", String(160)),
+    Column("artifact_sha256", String(64)),
+    Column("metrics", CanonicalJson, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)
+
+# What happened to a model: validated, weighted, drifted, retrained, timed out.
+model_events = Table(
+    "model_events",
+    metadata,
+    Column("event_id", String(64), primary_key=True),
+    Column("model", String(48), nullable=False),
+    Column("kind", String(24), nullable=False),
+    Column("session", Date, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("payload", CanonicalJson, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Index("ix_model_events_session", "session"),
+)

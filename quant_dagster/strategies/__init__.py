@@ -1,4 +1,5 @@
-"""What the desk would like to do: alphas, the router that chooses between them, and the words of a decision.
+"""What the desk would like to do: alphas, the pairs they trade, what they were worth, and the router between them.
 
-Belongs here: views on symbols. Does not: how much to hold (``risk.sizing``) or whether it may be held (``risk.gate``).
+Belongs here: views on symbols, how far each is heard, and the words of a decision. Does not: how much to hold
+(``risk.sizing``), whether it may be held (``risk.gate``), or where the inputs are read from (``cycle``).
 """

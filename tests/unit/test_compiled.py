@@ -15,7 +15,7 @@ from quant_dagster.compiled import cache_directory, kernel_sources_hash
 from tests.support.replays import PROJECT
 
 PACKAGE = PROJECT / "quant_dagster"
-FOLDERS = ("features", "forecasting", "risk")
+FOLDERS = ("features", "forecasting", "strategies", "risk")
 
 
 @pytest.fixture

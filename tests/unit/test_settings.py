@@ -74,7 +74,8 @@ def test_one_source_does_not_wipe_out_another_key_of_the_same_section(
     settings = load_settings({"risk": {"max_drawdown": 0.3}, "signals": {"flags": {"trend": False}}}, folder)
     risk = settings.risk
     assert (risk.cvar_limit, risk.price_collar, risk.max_drawdown, risk.max_gross_leverage) == (0.03, 0.1, 0.3, 1.0)
-    assert settings.signals.flags == {"trend": False, "mean_reversion": True}
+    others = {"mean_reversion": True, "pairs": True, "learned": True, "composite": True}
+    assert settings.signals.flags == {"trend": False, **others}
 
 
 def test_a_mapping_of_columns_is_replaced_as_a_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +126,7 @@ def test_an_unknown_variable_is_named(folder: Path, monkeypatch: pytest.MonkeyPa
         ("risk.cvar_limit", "2", ["2", "less than or equal to 1", "Le(le=1)"]),
         ("risk.cvar_limit", "tight", ["'tight'", "float"]),
         ("mode", "live", ["'live'", "'paper'"]),
-        ("forecasting.mean_model", "arma", ["'arma'", "'ar'", "'sarimax'"]),
+        ("forecasting.backend", "ray", ["'ray'", "'local'", "'dask'"]),
         ("portfolio.allow_short", "perhaps", ["'perhaps'", "bool"]),
     ],
 )

@@ -13,6 +13,7 @@ select
     q75,
     q95,
     data_version,
-    fallback is not null as is_fallback,
+    coalesce(status = 'fallback', fallback is not null) as is_fallback,
     fallback
 from {{ source('lake', 'forecasts') }}
+where mean is not null

@@ -18,14 +18,14 @@ ROWS = {
     ("decisions", "--limit", "100"): 60,
     ("decisions", "--session", "2022-12-28"): 20,
     ("decisions", "--symbols", "msft"): 3,
-    ("orders", "--limit", "100"): 20,
+    ("orders", "--limit", "100"): 15,
     ("positions", "--session", "2022-12-23"): 0,
     ("pnl",): 3,
     ("pnl", "--limit", "2"): 2,
-    ("lake", "tables"): 6,
+    ("lake", "tables"): 11,
     ("decisions", "--limit", "100", "--as-known-on", "2022-12-27"): 40,
     ("fills", "--limit", "100", "--as-known-on", "2022-12-23"): 0,
-    ("orders", "--limit", "100", "--as-known-on", "2022-12-23"): 16,
+    ("orders", "--limit", "100", "--as-known-on", "2022-12-23"): 12,
     ("pnl", "--as-known-on", "2022-12-27"): 2,
     ("positions", "--as-known-on", "2022-12-23"): 0,
     ("data", "bars", "AAPL", "--limit", "7"): 7,
@@ -128,7 +128,7 @@ def test_a_breaker_opened_by_hand_stops_every_vendor_until_it_is_closed(replayed
 
 def test_the_change_feed_says_what_a_version_brought(replayed_home: Path, command: Command) -> None:
     answer = command("lake", "changes", "forecasts", "--since", "2", "--json").json
-    assert answer["counts"] == [{"change": "inserted", "changed_columns": "", "rows": 160}]
+    assert answer["counts"] == [{"change": "inserted", "changed_columns": "", "rows": 360}]
     assert {row["session"] for row in answer["rows"]} == {"2022-12-28"}
 
 
@@ -137,7 +137,7 @@ def test_status_is_what_the_ledger_says(replayed_home: Path, command: Command) -
     equity = command("pnl", "--json").json[-1]["equity"]
     assert status["newest_cycle"] == "2022-12-28"
     assert status["equity"] == equity
-    assert status["counts"] == {"cycles": 3, "decisions": 60, "orders": 20, "fills": 18}
+    assert status["counts"] == {"cycles": 3, "decisions": 60, "orders": 15, "fills": 14}
     assert status["control_mode"] == "NORMAL"
 
 

@@ -33,6 +33,7 @@ from quant_dagster.risk.gate import MarketFacts
 from quant_dagster.settings import ExecutionSettings, Settings, load_settings
 from quant_dagster.storage.ledger import Ledger
 from quant_dagster.storage.ledger_tables import cycles, decisions, orders, risk_events
+from quant_dagster.strategies.alphas import ALPHAS
 from quant_dagster.strategies.decisions import REASONS, Action, cycle_id
 from quant_dagster.strategies.router import Signal, SignalBundle
 from tests.unit.execution import test_desk as one_order
@@ -234,7 +235,9 @@ CASES: dict[str, tuple[dict[str, Any], int, str, dict[str, Any], str, list[str]]
         {"signals": (signal("mean_reversion", -1),), "forecast_mean": -0.002}, 0, "NORMAL",
         {"portfolio": {"allow_short": True}}, "SELL", ["mean_reversion_short", "bound_signal_cap"]),
     "signal cap": ({"signals": (LONG_REVERSION,)}, 0, "NORMAL", {}, "BUY", ["mean_reversion_long", "bound_signal_cap"]),
-    "kelly": ({"forecast_mean": 0.000001}, 0, "NORMAL", {}, "BUY", ["trend_long", "bound_kelly"]),
+    "kelly": (
+        {"forecast_mean": 0.000001}, 0, "NORMAL", {"signals": {"opportunity_cost": False}}, "BUY",
+        ["trend_long", "bound_kelly"]),
     "volatility": (
         {"signals": (signal(strength=0.01),)}, 0, "NORMAL", {}, "BUY", ["trend_long", "bound_volatility_target"]),
     "symbol cap": (
@@ -390,8 +393,10 @@ def test_what_decided_is_recorded_with_the_decision(desk: Desk) -> None:
 def codes_in_source() -> set[str]:
     """Every reason the approval and the gate can give, read from their source."""
     found = set()
-    for file in ("cycle/wishes.py", "risk/gate.py", "strategies/alphas.py", "risk/sizing.py"):
-        text = (PACKAGE / file).read_text(encoding="utf-8")
+    alphas = sorted((PACKAGE / "strategies" / "alphas").glob("*.py"))
+    others = ("cycle/wishes.py", "cycle/signal_selection.py", "risk/gate.py", "risk/sizing.py")
+    for file in (*alphas, *(PACKAGE / name for name in others)):
+        text = file.read_text(encoding="utf-8")
         strings = {node.value for node in ast.walk(ast.parse(text))
                    if isinstance(node, ast.Constant) and isinstance(node.value, str)}  # fmt: skip
         found |= {value for value in strings if re.fullmatch(r"[a-z]+(_[a-z]+)+", value)}
@@ -402,10 +407,10 @@ def test_every_reason_of_the_gate_and_the_approval_is_explained() -> None:
     """Codes given as plain strings are read from the source; those that are put together are listed here."""
     built = {f"control_{mode.name.lower()}" for mode in ControlMode if mode is not ControlMode.NORMAL}
     built |= {f"bound_{name}" for name in ("kelly", "volatility_target", "signal_cap", "symbol_cap")}
-    built |= {f"{alpha}_{side}" for alpha in ("trend", "mean_reversion") for side in ("long", "short")}
+    built |= {f"{alpha}_{side}" for alpha in ALPHAS for side in ("long", "short")}
     assert built <= set(REASONS)
     unexplained_as_code = (
-        set(REASONS) - built - codes_in_source() - {"flatten", "participation", "instrument", "quarantined"}
+        set(REASONS) - built - codes_in_source() - {"conflict", "flatten", "participation", "instrument", "quarantined"}
     )
     assert unexplained_as_code == set(), "a reason is explained that nothing gives"
     text = (PACKAGE / "risk/gate.py").read_text(encoding="utf-8")

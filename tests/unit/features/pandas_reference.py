@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from quant_dagster.features.calendar import day_kinds
 from quant_dagster.market_data.panel import FIELDS, Panel
 
 ANNUAL = np.sqrt(252.0)
@@ -85,10 +86,53 @@ def reference_features(data: pd.DataFrame) -> dict[str, pd.Series]:
     out["dollar_volume_20"] = rolled(dollars, 20, "mean")
     out["amihud_20"] = rolled(returns.abs() * 1e6 / dollars.where(dollars > 0), 20, "mean")
 
+    log_open, log_high, log_low = (np.log(data[field]) for field in ("open", "high", "low"))
+    up, down, body = log_high - log_close, log_low - log_close, log_close - log_open
+    satchell = rolled(up * (up + body) + down * (down + body), 20, "mean")
+    out["rogers_satchell_20"] = np.sqrt(satchell.where(lambda x: x >= 0)) * ANNUAL
+    k = 0.34 / (1.34 + 21.0 / 19.0)
+    overnight = log_open - by_symbol(log_close).shift(1)
+    variance = rolled(overnight, 20, "var") + k * rolled(body, 20, "var") + (1.0 - k) * satchell
+    out["yang_zhang_20"] = np.sqrt(variance.where(lambda x: x >= 0)) * ANNUAL
+    lowest, highest = rolled(data["low"], 14, "min"), rolled(data["high"], 14, "max")
+    out["stochastic_k_14"] = 100.0 * (close - lowest) / (highest - lowest).where(lambda x: x != 0)
+    out["stochastic_d_14"] = rolled(out["stochastic_k_14"], 3, "mean")
+    out["signed_volume_20"] = rolled(np.sign(returns) * volume, 20, "mean") / rolled(volume, 20, "mean")
+    out["return_difference"] = returns - by_symbol(returns).shift(1)
+    out.update(seasonal_reference(symbol, session, returns))
+
     market = returns.groupby(session).transform("mean")
     covariance = rolled(returns * market, 60, "mean") - rolled(returns, 60, "mean") * rolled(market, 60, "mean")
     out["beta_60"] = covariance / rolled(market.where(returns.notna()), 60, "var", ddof=0)
     out["relative_return_20"] = out["return_20"] - 20.0 * rolled(market, 20, "mean")
     for name in ("momentum_12_1", "return_20", "volatility_20"):
         out[f"rank_{name}"] = out[name].groupby(session).rank(pct=True)
+    return out
+
+
+def seasonal_reference(symbol: pd.Series, session: pd.Series, returns: pd.Series) -> dict[str, pd.Series]:
+    """Running means by kind of day less those of all days, once a symbol has shown 252 returns."""
+    out: dict[str, pd.Series] = {}
+    seen = returns.notna()
+    ready = seen & (seen.groupby(symbol, sort=False).cumsum() >= 252)
+    filled = returns.fillna(0.0)
+
+    def running(among: pd.Series, keys: list[pd.Series], with_this: bool) -> pd.Series:
+        chosen = seen & among
+        total = filled.where(chosen, 0.0).groupby(keys, sort=False).cumsum()
+        count = chosen.astype(float).groupby(keys, sort=False).cumsum()
+        if not with_this:
+            total, count = total - filled.where(chosen, 0.0), count - chosen
+        return total / count
+
+    every = pd.Series(True, index=returns.index)
+    for name, kind in (("seasonal_weekday", session.dt.weekday), ("seasonal_month", session.dt.month)):
+        own, all_days = running(every, [symbol, kind], False), running(every, [symbol], False)
+        out[name] = (own - all_days).where(ready)
+    days = pd.DatetimeIndex(session.unique()).sort_values()
+    kinds = day_kinds(days.to_numpy().astype("datetime64[D]"))
+    place = days.get_indexer(session)
+    for i, name in enumerate(("holiday_effect", "month_turn_effect", "quarter_end_effect")):
+        special = pd.Series(kinds[place, 2 + i] == 1, index=returns.index)
+        out[name] = (running(special, [symbol], True) - running(every, [symbol], True)).where(ready)
     return out

@@ -52,6 +52,7 @@ def test_today_does_reach_today() -> None:
     before, after = compute(panel), compute(Panel(sessions=panel.sessions, symbols=panel.symbols, **changed))
     late = {f"return_1_lag_{lag}" for lag in (1, 5, 10, 20)} | {f"momentum_{n}_1" for n in (3, 6, 12)}
     late |= {"rank_momentum_12_1", "return_min_60", "return_min_20"}
+    late |= {"seasonal_weekday", "seasonal_month"}  # of earlier sessions alone
     for name, feature in FEATURES.items():
         if feature.view is not View.CALENDAR and name not in late:
             assert before[name][row, column] != after[name][row, column], name
@@ -70,6 +71,7 @@ def test_windowed_features_need_only_their_window() -> None:
     panel = mixed_panel()
     whole, tail = compute(panel), compute(panel.last(300))
     recursive = {"rsi_14", "atr_14", "volatility_ewma", "macd", "macd_signal", "macd_histogram"}
-    recursive |= {name for name in FEATURES if name.startswith("ewma")}
+    recursive |= {"plus_di_14", "minus_di_14", "adx_14"}
+    recursive |= {name for name in FEATURES if name.startswith(("ewma", "seasonal")) or name.endswith("_effect")}
     windowed = [i for i, name in enumerate(FEATURES) if name not in recursive]
     assert_same_bits(tail.values[windowed][:, :, 260:], whole.values[windowed][:, :, -40:])

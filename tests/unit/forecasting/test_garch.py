@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from arch import arch_model
 from statsmodels.stats.diagnostic import acorr_ljungbox
+from statsmodels.stats.stattools import jarque_bera
 
 from quant_dagster.forecasting.garch import CONSTANT, FITTED, NOT_TRIED, fit_garch
-from quant_dagster.forecasting.garch_likelihood import LARGEST_PERSISTENCE, _evaluate
+from quant_dagster.forecasting.garch_likelihood import evaluate_garch
 from quant_dagster.forecasting.parameters import Backcast
+from quant_dagster.forecasting.variance_diagnostics import half_life, residual_tests
+from quant_dagster.forecasting.variance_search import LARGEST_PERSISTENCE
 from tests.unit.forecasting.real_returns import columns, index_returns, stock_returns
 
 
@@ -53,11 +56,13 @@ def test_an_interior_maximum_has_the_parameters_and_forecasts_of_arch():
     np.testing.assert_allclose(
         1e4 * fits.step_variance[0], fixed.forecast(horizon=10).variance.to_numpy()[-1], rtol=1e-9
     )
-    squares = (fixed.resid / fixed.conditional_volatility) ** 2
-    box = acorr_ljungbox(squares, lags=[10]).iloc[0]
-    np.testing.assert_allclose(
-        [fits.ljung_box_squares[0], fits.ljung_box_squares_p[0]], [box.lb_stat, box.lb_pvalue], rtol=1e-6
-    )
+    z = (fixed.resid / fixed.conditional_volatility)[None, :]
+    np.testing.assert_allclose(fits.residuals, z, rtol=1e-9)
+    tests = residual_tests(fits.residuals, np.array([len(y)]), np.array([True]))
+    plain, squares = (acorr_ljungbox(values, lags=[10]).iloc[0] for values in (z[0], z[0] ** 2))
+    normality = jarque_bera(z[0])
+    theirs = [plain.lb_stat, plain.lb_pvalue, squares.lb_stat, squares.lb_pvalue, normality[0], normality[1]]
+    np.testing.assert_allclose(list(tests.of(0).values()), theirs, rtol=1e-6)
 
 
 def test_with_the_sample_variance_before_the_sample_the_plain_recursion_gives_the_same():
@@ -76,11 +81,11 @@ def test_the_gradient_is_that_of_the_likelihood(fixed):
     z = (y - y.mean()) / y.std()
     none, gradient, scratch = np.empty((0, 0)), np.empty(4), np.empty(4)
     point = np.array([0.1, 0.08, 0.9, 0.15])
-    _evaluate(z, point, 1.3, fixed, gradient, none)
+    evaluate_garch(z, point, 1.3, fixed, gradient, none)
     for i in range(4):
         step = np.zeros(4)
         step[i] = 1e-6
-        rise = _evaluate(z, point + step, 1.3, fixed, scratch, none) - _evaluate(
+        rise = evaluate_garch(z, point + step, 1.3, fixed, scratch, none) - evaluate_garch(
             z, point - step, 1.3, fixed, scratch, none
         )
         np.testing.assert_allclose(gradient[i], rise / 2e-6, rtol=1e-5)
@@ -119,7 +124,7 @@ def test_the_estimates_follow_the_units_of_the_returns():
 def test_the_number_of_threads_does_not_change_a_bit():
     returns, counts = columns(*real_series())
     one, three = (fit_garch(returns, counts, steps=5, workers=workers) for workers in (1, 3))
-    for name in ("mu", "omega", "alpha", "beta", "log_likelihood", "step_variance", "ljung_box_squares"):
+    for name in ("mu", "omega", "alpha", "beta", "log_likelihood", "step_variance", "residuals"):
         np.testing.assert_array_equal(getattr(one, name), getattr(three, name))
 
 
@@ -129,3 +134,9 @@ def test_a_series_that_does_not_vary_is_refused_and_its_neighbour_fitted():
     assert fits.status.tolist() == [CONSTANT, FITTED, NOT_TRIED]
     assert np.isnan(fits.step_variance[0]).all()
     assert np.isfinite(fits.step_variance[1]).all()
+
+
+def test_half_of_a_shock_is_gone_after_the_half_life():
+    np.testing.assert_allclose(0.97 ** half_life(0.97), 0.5, rtol=1e-12)
+    assert half_life(0.0) == 0.0
+    assert half_life(1.0) == np.inf

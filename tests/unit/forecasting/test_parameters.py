@@ -1,19 +1,25 @@
 import pytest
 
 from quant_dagster.errors import ConfigurationError
-from quant_dagster.forecasting.parameters import Backcast, ForecastParameters, MeanModel
+from quant_dagster.forecasting.parameters import Backcast, Backend, ForecastParameters
 
 
 def test_choices_may_be_given_by_name():
-    settings = ForecastParameters(mean_model="sarimax", garch_backcast="arch")
-    assert settings.mean_model is MeanModel.SARIMAX
+    settings = ForecastParameters(backend="dask", dask_address="tcp://127.0.0.1:8786", garch_backcast="arch")
+    assert settings.backend is Backend.DASK
     assert settings.garch_backcast is Backcast.ARCH
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"mean_model": "prophet"},
+        {"backend": "ray"},
+        {"dask_address": None, "backend": "dask"},
+        {"refit_sessions": 0},
+        {"time_out_seconds": 0.0},
+        {"sarimax_max_order": 9},
+        {"ssa_window": 5},
+        {"ensemble_holdout": 5},
         {"garch_backcast": "zero"},
         {"window": 100},
         {"min_observations": 10},

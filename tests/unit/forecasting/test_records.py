@@ -11,6 +11,7 @@ from quant_dagster.forecasting.records import (
     LEVELS,
     Forecast,
     ForecastModel,
+    Status,
     forecast_table,
     normal_quantiles,
     validate_forecasts,
@@ -23,6 +24,9 @@ def forecast(**changes):
         "symbol": "AAPL",
         "model": ForecastModel.AR,
         "horizon": 1,
+        "status": Status.FITTED,
+        "answered_by": ForecastModel.AR,
+        "fitted_on": date(2020, 6, 30),
         "mean": 0.001,
         "std": 0.02,
         "quantiles": normal_quantiles(0.001, 0.02),
@@ -46,6 +50,13 @@ def test_a_forecast_becomes_a_row_of_the_schema():
     assert json.loads(table["parameters"][0]) == {"distribution": "normal", "order": 0}
 
 
+def test_a_refusal_is_a_row_without_numbers_that_says_why():
+    none = {"answered_by": None, "fitted_on": None, "mean": None, "std": None, "quantiles": ()}
+    table = forecast_table([forecast(status=Status.REFUSED, fallback="ar: no close", **none)])
+    validate_forecasts(table)
+    assert table.row(0, named=True)["q50"] is None
+
+
 def test_no_forecasts_are_an_empty_table_of_the_schema():
     table = forecast_table([])
     assert table.schema == FORECAST_SCHEMA
@@ -66,6 +77,8 @@ def test_what_could_not_be_computed_is_null_in_json():
         {"horizon": 0},
         {"quantiles": (0.0, 1.0)},
         {"quantiles": (0.0, 0.2, 0.1, 0.3, 0.4)},
+        {"mean": None},
+        {"mean": None, "std": None, "quantiles": (), "status": Status.REFUSED},
     ],
 )
 def test_a_forecast_that_cannot_be_is_refused(changes):
@@ -80,6 +93,9 @@ def test_a_forecast_that_cannot_be_is_refused(changes):
         (pl.lit(float("nan")).alias("mean"), "not finite"),
         (pl.lit(None, pl.Float64).alias("q50"), "absent"),
         (pl.lit(9.0).alias("q25"), "quantiles decrease"),
+        (pl.lit("ewma").alias("answered_by"), "a stand-in does not say why"),
+        (pl.lit("refused").alias("status"), "a refused row has a number"),
+        (pl.lit("guessed").alias("status"), "status is unknown"),
         (pl.lit(0, pl.Int32).alias("horizon"), "horizon"),
         (pl.lit("oracle").alias("model"), "model is unknown"),
     ],

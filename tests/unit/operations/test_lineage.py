@@ -29,7 +29,7 @@ def test_every_fill_leads_to_its_vendor_rows_forecasts_and_settings(
     for name, value in SHORT_HISTORY.items():
         monkeypatch.setenv(name, value)
     raw = lake.read("raw_prices")
-    assert len(ids) >= 15
+    assert len(ids) >= 14
     for execution_id in ids:
         found = fill_lineage(ledger, lake, execution_id)
         fill, decision = found["fill"], found["decision"]

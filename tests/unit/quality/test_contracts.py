@@ -34,7 +34,8 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
 
 
 FORECAST = {
-    "session": SESSION, "symbol": "AAPL", "model": "garch", "horizon": 1, "mean": 0.001, "std": 0.02,
+    "session": SESSION, "symbol": "AAPL", "model": "garch11", "horizon": 1, "status": "fitted",
+    "answered_by": "garch11", "fitted_on": SESSION, "mean": 0.001, "std": 0.02,
     "q05": -0.03, "q25": -0.01, "q50": 0.001, "q75": 0.01, "q95": 0.03,
     "diagnostics": "{}", "data_version": 3, "fallback": None, "parameters": '{"omega": 0.1}',
 }  # fmt: skip
@@ -114,6 +115,8 @@ def test_proper_row_keeps_the_contract(table: str, row: dict[str, object]) -> No
         ("forecasts", FORECAST, {"mean": float("inf")}, "mean", "finite"),
         ("forecasts", FORECAST, {"q50": 0.02}, "row", "quantiles rise"),
         ("forecasts", FORECAST, {"horizon": 0}, "horizon", "from 1"),
+        ("forecasts", FORECAST, {"mean": None}, "row", "without numbers it is refused, and says why"),
+        ("forecasts", FORECAST, {"answered_by": "ewma"}, "row", "a stand-in says why"),
         ("forecasts", FORECAST, {"diagnostics": "none"}, "diagnostics", "JSON object"),
         ("forecasts", FORECAST, {"model": None}, "model", "not null"),
         ("signals", SIGNAL, {"direction": 2}, "direction", "-1, 0 or 1"),
