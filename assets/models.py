@@ -143,16 +143,22 @@ def build_model_assets(partitions: dg.PartitionsDefinition[Any]) -> list[dg.Asse
         deps=[features, forecasts],
         kinds={"python", "deltalake"},
         description="Every alpha's view on every symbol: direction, strength, confidence, risk and the priority the "
-        "router gives it.",
+        "router gives it; the cointegrated pairs that are followed, and what each alpha was worth lately.",
         metadata=declared_schema("signals"),
     )
     def signals(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
-        frame = desk.session(_session(context)).make_signals()
+        session = _session(context)
+        frame = desk.session(session).make_signals()
+        lake = desk.open().lake
+        pairs = lake.read("pairs", start=session, end=session)
+        worth = lake.read("alpha_performance", start=session, end=session)
         counts = frame.group_by("alpha", "direction").len().sort("alpha", "direction")
         return dg.MaterializeResult(
             metadata={
                 **table_metadata(frame),
                 "directions": dg.MetadataValue.md(markdown_table(counts)),
+                "pairs": dg.MetadataValue.md(markdown_table(pairs.sort("state", "first").head(40))),
+                "alpha_performance": dg.MetadataValue.md(markdown_table(worth)),
                 "strongest": dg.MetadataValue.md(
                     markdown_table(frame.filter(pl.col("direction") != 0).sort("priority", descending=True).head(12))
                 ),

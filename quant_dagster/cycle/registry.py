@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from sqlalchemy import select
 
+from quant_dagster.cycle import history
 from quant_dagster.cycle.context import code_version
 from quant_dagster.storage.ledger import insert_new
 from quant_dagster.storage.ledger_tables import model_events, model_versions
@@ -67,6 +68,20 @@ def register_models(context: TradingContext, session: date, forecasts: pl.DataFr
             }  # fmt: skip
             insert_new(connection, model_events, event)
     return added
+
+
+def store_importance(context: TradingContext, forecasts: pl.DataFrame) -> int:
+    """Store what each feature was worth in the trainings of a session; returns rows, none where nothing was trained."""
+    rows = 0
+    trained = forecasts.filter(pl.col("status") == "fitted")
+    for model, artifact in trained_artifacts(context.home / "models", trained).items():
+        from quant_dagster.forecasting.learned.artifacts import importance_frame
+
+        report = json.loads((context.home / "models" / model / f"{artifact['key']}.json").read_text(encoding="utf-8"))
+        frame = importance_frame(report)
+        history.store(context, "feature_importance", frame)
+        rows += frame.height
+    return rows
 
 
 def trained_artifacts(folder: Path, forecasts: pl.DataFrame) -> dict[str, dict[str, Any]]:

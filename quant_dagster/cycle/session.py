@@ -23,7 +23,7 @@ from quant_dagster.cycle.model_watch import watch_models
 from quant_dagster.cycle.modelling import forecast_panel
 from quant_dagster.cycle.pairs import follow_pairs
 from quant_dagster.cycle.reconciling import reconcile_range
-from quant_dagster.cycle.registry import register_models
+from quant_dagster.cycle.registry import register_models, store_importance
 from quant_dagster.cycle.restatement import rebuild_restated
 from quant_dagster.cycle.signal_selection import measure_alphas, settings_now
 from quant_dagster.errors import DataUnavailableError
@@ -252,6 +252,7 @@ class SessionCycle:
         run = forecast_panel(self.context, self.panel)
         history.store(self.context, "forecasts", run.frame)
         register_models(self.context, self.session, run.frame)
+        store_importance(self.context, run.frame)
         return run.frame
 
     def make_signals(self) -> pl.DataFrame:

@@ -181,6 +181,8 @@ def _carrying(
         of_model = earlier.get(spec.model.value, {})
         known = {j: of_model[s] for j, s in enumerate(request.panel.symbols) if s in of_model}
     tried = request.tried & np.array([reason is None for reason in refusals], np.bool_)
+    if spec.across:  # one model for all symbols: the family itself says when it is trained
+        return replace(request, earlier=known, refit=tried)
     due = due_for_refit(request.panel.symbols, tried, known, request.settings, everything=earlier is None)
     return replace(request, earlier=known, refit=due)
 

@@ -95,12 +95,15 @@ def render(
         "costs": report_trades.cost_table(period),
         "fills": report_trades.fill_table(period),
         "outcomes": report_tables.outcome_table(report_content.forecast_outcomes(forecasts, bars)),
-        "validation": report_models.validation_table(judgement),
-        "drift": report_models.drift_table(judgement),
         "quality": report_tables.quality_table(quality, settings.quality.minimum_score),
         "cycles": report_tables.cycle_table(period),
         "settings": report_tables.settings_table(settings),
     }
+    judged = {
+        "validation": report_models.validation_table(judgement),
+        "drift": report_models.drift_table(judgement),
+    }
+    tables |= {name: table for name, table in judged.items() if table.rows}
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,

@@ -189,6 +189,8 @@ def settings_table(settings: Settings) -> Table:
     """Every setting that can change a decision (and no secret), with what it means."""
     outside = {"home", "notifications", "storage", "orchestration"}
     rows = [row for row in _settings_rows(settings, ()) if row[0].split(".")[0] not in outside]
+    if "language_model" not in (settings.forecasting.families or ()):
+        rows = [row for row in rows if not row[0].startswith("forecasting.language_model.")]
     columns = (Column("setting", "code"), Column("value", "code"), Column("meaning"))
     return Table(columns, rows)
 

@@ -180,6 +180,20 @@ _COLUMN_RULES: dict[tuple[str, str], Rules] = {
     ("forecasts", "data_version"): (("from 0", pl.col("data_version") >= 0),),
     ("forecasts", "diagnostics"): (("JSON object", _is_json_object("diagnostics")),),
     ("forecasts", "parameters"): (("JSON object", _is_json_object("parameters")),),
+    ("forecasts", "status"): (_one_of("status", ("fitted", "carried", "fallback", "refused")),),
+    ("validation_scores", "scheme"): (_one_of("scheme", ("walk_forward", "blocked")),),
+    ("validation_scores", "target"): (_one_of("target", ("mean", "variance", "regime")),),
+    ("validation_scores", "verdict"): (_one_of("verdict", ("winner", "no_better", "loser", "naive", "not_judged")),),
+    **{
+        ("validation_scores", name): (_unit(name),)
+        for name in ("weight", "coverage_50", "coverage_90", "hit_rate", "deflated_sharpe", "diebold_mariano_p")
+    },
+    ("forecast_scores", "coverage_90"): (_unit("coverage_90"),),
+    ("model_drift", "p_value"): (_unit("p_value"),),
+    ("lead_lag", "p_value"): (_unit("p_value"),),
+    ("pairs", "state"): (_one_of("state", ("flat", "long", "short", "broken")),),
+    ("alpha_performance", "state"): (_one_of("state", ("sound", "decaying", "dead", "unknown")),),
+    ("alpha_performance", "allocation"): (_unit("allocation"),),
     ("signals", "direction"): (("-1, 0 or 1", pl.col("direction").is_between(-1, 1)),),
     ("signals", "strength"): (_unit("strength"),),
     ("signals", "confidence"): (_unit("confidence"),),
@@ -252,6 +266,10 @@ _ROW_RULES: dict[str, Rules] = {
         ),
         ("a stand-in says why", (pl.col("answered_by") == pl.col("model")) | pl.col("fallback").is_not_null()),
     ),
+    "validation_scores": (
+        ("losers weigh nothing", (pl.col("verdict") != "loser") | (pl.col("weight").fill_null(0.0) == 0.0)),
+    ),
+    "lead_lag": (("nobody leads itself", pl.col("leader") != pl.col("follower")),),
     "signals": (
         (
             "a direction has a strength",

@@ -25,6 +25,7 @@ from quant_dagster.storage.ledger_tables import decisions
 from resources.desk import DeskResource
 from sensors.alerts import check_alert
 from sensors.execution import run_requests
+from tests.support.replays import SHORT_HISTORY
 from tests.support.slack_server import TOKEN, SlackServer, slack_server
 
 THURSDAY, FRIDAY, TUESDAY = date(2022, 12, 22), date(2022, 12, 23), date(2022, 12, 27)
@@ -44,7 +45,8 @@ def loaded_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(loaded_home: Path, quant_home: Path) -> Path:
+def home(loaded_home: Path, quant_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("QUANT_FORECASTING__FAMILIES", SHORT_HISTORY["QUANT_FORECASTING__FAMILIES"])
     shutil.copytree(loaded_home, quant_home)
     return quant_home
 
@@ -114,15 +116,18 @@ class TestSession:
             result = run("daily_cycle", FRIDAY, instance)
             assert result.success
             done = {event.asset_key.to_user_string(): event for event in result.get_asset_materialization_events()}
-            assert set(done) == {"raw_prices", "bars", "quality_scores", "features", "online_features", "forecasts",
-                                 "signals", "approved_orders", "fills", "positions", "reconciliation",
-                                 "anomalies"}  # fmt: skip
+            assert set(done) == {"raw_prices", "bars", "quality_scores", "features", "online_features", "factors",
+                                 "model_scores", "forecasts", "signals", "approved_orders", "fills", "positions",
+                                 "reconciliation", "anomalies"}  # fmt: skip
             for event in done.values():
                 assert "dagster/row_count" in event.materialization.metadata
             assert "![" in event_text(done["positions"], "equity_curve")
             passed = checks(result)
             assert passed["bars_contract"]
             assert passed["one_decision_per_symbol"]
+            assert passed["every_symbol_has_every_model"]
+            assert passed["every_model_answered"]
+            assert passed["no_model_has_drifted"]
             assert passed["books_balance"]
             assert passed["audit_chain_intact"]
             again = run("daily_cycle", FRIDAY, instance)

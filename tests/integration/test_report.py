@@ -193,7 +193,9 @@ class TestWhatItSays:
                            if pair[0]["action"] == "BUY")  # fmt: skip
         assert detail["size"]["weight"] == row["weight"]
         assert (detail["gate"]["outcome"], detail["gate"]["requested"]) == ("approved", row["change"])
-        assert [signal[0] for signal in detail["signals"]] == ["mean_reversion", "trend"]
+        assert [signal[0] for signal in detail["signals"]] == [
+            "composite", "learned", "mean_reversion", "pairs", "trend"
+        ]  # fmt: skip
         chosen = (pl.col("model") == "combined") & (pl.col("symbol") == row["symbol"])
         day = date.fromisoformat(row["session"])
         stored = lake.read("forecasts", start=day, end=day, where=chosen).sort("horizon")

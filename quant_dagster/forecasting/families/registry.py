@@ -80,6 +80,7 @@ FAMILIES: tuple[FamilySpec, ...] = (
     FamilySpec(_M.WAVELET, Target.MEAN, "filtered.wavelet_family", _MEANS),
     FamilySpec(_M.FOURIER, Target.MEAN, "filtered.fourier_family", _MEANS),
     FamilySpec(_M.ENSEMBLE, Target.MEAN, "ensemble.ensemble_family", _MEANS, carried=True, holds_interpreter=True),
+    FamilySpec(_M.BOOSTING, Target.MEAN, "boosting.boosting_family", _MEANS, across=True, carried=True),
     FamilySpec(_M.LANGUAGE_MODEL, Target.MEAN, "language_model.language_model_family", _MEANS, opt_in=True),
     FamilySpec(_M.GARCH, Target.VARIANCE, "conditional_variance.garch_family", _VARIANCES),
     FamilySpec(_M.GJR, Target.VARIANCE, "conditional_variance.gjr_family", _VARIANCES),
