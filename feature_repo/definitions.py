@@ -18,4 +18,12 @@ symbol = _repository.symbol
     cross_section_features,
     calendar_features,
 ) = _repository.views
-us_equity_daily_v1 = _repository.service
+(
+    us_equity_daily_v1,
+    us_equity_daily_v2,
+    trend_v1,
+    mean_reversion_v1,
+    pairs_v1,
+    learned_v1,
+    composite_v1,
+) = _repository.services

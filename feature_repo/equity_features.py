@@ -1,4 +1,4 @@
-"""What is served, by which key, from which files: entity, sources, feature views and the service.
+"""What is served, by which key, from which files: entity, sources, feature views and services.
 
 One feature view per ``View`` of ``quant_dagster.features.definitions``, generated from the one list of features, so
 that what is computed and what is served cannot drift apart. Importing this module touches no file:
@@ -7,6 +7,7 @@ that what is computed and what is served cannot drift apart. Importing this modu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSo
 from feast.data_format import ParquetFormat
 from feast.types import Float64, String
 
-from quant_dagster.features.definitions import View, features_of
+from quant_dagster.features.definitions import FEATURES, View, features_of
 from quant_dagster.features.offline import CREATED, EVENT, OfflineFiles
-from quant_dagster.features.store import MAX_AGE, SERVICE
+from quant_dagster.features.services import SERVICES
+from quant_dagster.features.store import MAX_AGE
 
 PURPOSE = {
     View.RETURNS: "Returns, their lags, moments and extremes, and momentum.",
@@ -35,15 +37,15 @@ class Repository:
     symbol: Entity
     push_sources: tuple[PushSource, ...]
     views: tuple[FeatureView, ...]
-    service: FeatureService
+    services: tuple[FeatureService, ...]
 
     def objects(self) -> list[Entity | PushSource | FeatureView | FeatureService]:
         """Everything, in the order in which it can be applied."""
-        return [self.symbol, *self.push_sources, *self.views, self.service]
+        return [self.symbol, *self.push_sources, *self.views, *self.services]
 
 
 def repository(root: Path) -> Repository:
-    """Entities, sources, views and the service over the offline files below ``root``, whose folders are created."""
+    """Entities, sources, views and services over the offline files below ``root``, whose folders are created."""
     files = OfflineFiles(root)
     files.prepare()
     symbol = Entity(
@@ -53,7 +55,7 @@ def repository(root: Path) -> Repository:
         description="An instrument by its ticker on its primary exchange.",
     )
     pushes = []
-    views = []
+    views: dict[View, FeatureView] = {}
     for view in View:
         source = FileSource(
             name=f"{view.value}_files",
@@ -68,22 +70,28 @@ def repository(root: Path) -> Repository:
         for feature in features_of(view):
             tags = {"unit": feature.unit, "needs": ",".join(feature.needs), "warm_up": str(feature.warm_up)}
             schema.append(Field(name=feature.name, dtype=Float64, description=feature.description, tags=tags))
-        views.append(
-            FeatureView(
-                name=view.value,
-                entities=[symbol],
-                ttl=MAX_AGE,
-                schema=schema,
-                source=push,
-                online=True,
-                description=PURPOSE[view],
-                tags={"layer": "features"},
-            )
+        views[view] = FeatureView(
+            name=view.value,
+            entities=[symbol],
+            ttl=MAX_AGE,
+            schema=schema,
+            source=push,
+            online=True,
+            description=PURPOSE[view],
+            tags={"layer": "features"},
         )
         pushes.append(push)
-    service = FeatureService(
-        name=SERVICE,
-        features=list(views),
-        description="Every daily feature of US equities, as the forecasting models read them.",
-    )
-    return Repository(symbol=symbol, push_sources=tuple(pushes), views=tuple(views), service=service)
+    return Repository(symbol, tuple(pushes), tuple(views.values()), tuple(_services(views)))
+
+
+def _services(views: dict[View, FeatureView]) -> Iterator[FeatureService]:
+    for name, service in SERVICES.items():
+        chosen: dict[View, list[str]] = {}
+        for feature in service.features:
+            chosen.setdefault(FEATURES[feature].view, []).append(feature)
+        yield FeatureService(
+            name=name,
+            features=[views[view][names] for view, names in chosen.items()],
+            description=service.description,
+            tags={"layer": "features"},
+        )

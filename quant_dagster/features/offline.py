@@ -2,7 +2,11 @@
 
 A row is what was known about one symbol's session from ``created_timestamp`` on. Writing what is already known
 changes nothing, not a byte. A restated value is a further row with a later ``created_timestamp``; the earlier row
-stays, so a question about the past is answered with what was known then. Times are ``timestamp[us, UTC]``, which is
+stays, so a question about the past is answered with what was known then.
+
+A file from before a feature existed is brought up to the present schema with nulls, and records which columns those
+are: there a null means that nobody had computed it, not that there was nothing, and a value may be filled in later
+without contradicting what was known. Times are ``timestamp[us, UTC]``, which is
 what Feast reads; values are float64, exactly as computed; absent is null.
 """
 
@@ -27,6 +31,10 @@ EVENT = "event_timestamp"
 CREATED = "created_timestamp"
 _KEY = ["symbol", EVENT]
 _TIME = pl.Datetime("us", "UTC")
+Change = tuple[pl.DataFrame, Path, frozenset[str]]
+"""A file's new content, and which of its columns are younger than its rows."""
+_UNCOMPUTED = "quant_dagster.uncomputed"
+"""Key of the file metadata that lists the columns younger than the file."""
 _SCHEMA_FILE = "0000-00.parquet"
 """A file without rows, so that a store nothing was written to answers with absent values and not with an error."""
 
@@ -61,7 +69,7 @@ class OfflineFiles:
                     _replace(pl.DataFrame(schema=schema), folder / _SCHEMA_FILE)
                 for file in sorted(folder.glob("*.parquet")):
                     if pl.read_parquet_schema(file) != schema:
-                        _replace(_conformed(pl.read_parquet(file), schema), file)
+                        _replace(_conformed(pl.read_parquet(file), schema), file, _uncomputed(file, schema))
 
     def write(self, frame: pl.DataFrame, known_at: datetime | None = None) -> int:
         """Add what is new in ``frame``; return the number of rows added, over all views.
@@ -154,15 +162,16 @@ def _conformed(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     return frame.with_columns(absent).select(list(schema)).cast(schema)
 
 
-def _with_news(rows: pl.DataFrame, file: Path, view: View) -> tuple[int, tuple[pl.DataFrame, Path] | None]:
+def _with_news(rows: pl.DataFrame, file: Path, view: View) -> tuple[int, Change | None]:
     """How many rows say something new, and the file's content with them (None: as it is)."""
     duplicates = rows.filter(rows.select(_KEY).is_duplicated())
     if len(duplicates):
         found = duplicates.row(0)[:2]
         raise StorageError(f"cannot write {view}: two rows for {found}; give one row a symbol and session")
     if not file.exists():
-        return len(rows), (rows, file)
-    stored = _conformed(pl.read_parquet(file), _schema(view))
+        return len(rows), (rows, file, frozenset())
+    schema = _schema(view)
+    stored, young = _conformed(pl.read_parquet(file), schema), _uncomputed(file, schema)
     if stored.drop(CREATED).equals(rows.drop(CREATED)) and (stored[CREATED] <= rows[CREATED]).all():
         return 0, None
     names = [feature.name for feature in features_of(view)]
@@ -173,6 +182,13 @@ def _with_news(rows: pl.DataFrame, file: Path, view: View) -> tuple[int, tuple[p
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in names)
     known = pl.col(f"{CREATED}_stored").is_not_null()
     news = compared.filter(~(known & same))
+    filling = pl.all_horizontal(
+        pl.col(name).eq_missing(pl.col(f"{name}_stored"))
+        | (pl.col(f"{name}_stored").is_null() if name in young else pl.lit(False))
+        for name in names
+    )
+    fills = news.filter(known & filling & (pl.col(CREATED) == pl.col(f"{CREATED}_stored")))
+    news = news.join(fills, on=_KEY, how="anti")
     contradiction = news.filter(known & (pl.col(CREATED) <= pl.col("_last")))
     if len(contradiction):
         row = contradiction.row(0, named=True)
@@ -181,15 +197,24 @@ def _with_news(rows: pl.DataFrame, file: Path, view: View) -> tuple[int, tuple[p
             f"cannot write {view}: {row['symbol']} at {row[EVENT]} would change what was already recorded by "
             f"{row['_last']} ({', '.join(changed[:3])}); what was known cannot be rewritten: pass a later known_at"
         )
-    if news.is_empty():
+    if news.is_empty() and fills.is_empty():
         return 0, None
-    return len(news), (pl.concat([stored, news.select(stored.columns)]).sort(*_KEY, CREATED), file)
+    kept = stored.join(fills, on=[*_KEY, CREATED], how="anti") if len(fills) else stored
+    added = [part.select(stored.columns) for part in (fills, news)]
+    return len(news) + len(fills), (pl.concat([kept, *added]).sort(*_KEY, CREATED), file, young)
 
 
-def _replace(frame: pl.DataFrame, file: Path) -> None:
+def _uncomputed(file: Path, schema: pl.Schema) -> frozenset[str]:
+    """The columns of the schema that came after the file's rows: recorded in it, or not in it yet."""
+    recorded = pl.read_parquet_metadata(file).get(_UNCOMPUTED, "").split()
+    return frozenset(recorded) | (frozenset(schema) - frozenset(pl.read_parquet_schema(file)))
+
+
+def _replace(frame: pl.DataFrame, file: Path, uncomputed: frozenset[str] = frozenset()) -> None:
     """Write beside the file, then put it in place in one step: a reader sees the old file or the new one."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    frame.write_parquet(temporary, compression="zstd", compression_level=1)
+    metadata = {_UNCOMPUTED: " ".join(sorted(uncomputed))} if uncomputed and len(frame) else None
+    frame.write_parquet(temporary, compression="zstd", compression_level=1, metadata=metadata)
     with open(temporary, "rb") as handle:
         os.fsync(handle.fileno())
     os.replace(temporary, file)

@@ -13,7 +13,7 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,8 @@ from quant_dagster.features.calendar import session_closes
 from quant_dagster.features.compute import view_columns
 from quant_dagster.features.definitions import FEATURES, View
 from quant_dagster.features.offline import EVENT, OfflineFiles
+from quant_dagster.features.services import SERVICE, SERVICES
 
-SERVICE = "us_equity_daily_v1"
-"""The feature service that holds every daily feature."""
 MAX_AGE = timedelta(days=10)
 """Age at which a value counts as absent, offline (the views' TTL) and online. Longer makes historical joins many
 times slower."""
@@ -65,6 +64,9 @@ class FeatureStore:
         self.postgres_url = postgres_url
         self.exchange = exchange
         self.offline = OfflineFiles(self.root, exchange)
+        self._services: dict[str, Any] = {}
+        """Services asked for before: Feast reads one from the registry anew each time, which takes longer than to serve
+        fifty symbols."""
 
     def apply(self) -> None:
         """Create or update registry, folders and online tables. May be repeated, also by several processes."""
@@ -72,6 +74,7 @@ class FeatureStore:
         self.root.mkdir(parents=True, exist_ok=True)
         # Feast's registry numbers a view's versions by reading and then inserting: two at once would collide.
         with FileLock(self.root / "registry.lock", timeout=120):
+            self._services.clear()
             self._feast.apply(definitions.repository(self.root).objects())
             self._guard_postgres()
 
@@ -132,21 +135,52 @@ class FeatureStore:
         """
         asked = self._references(features)
         response = self._feast.get_online_features(features=asked, entity_rows=[{"symbol": name} for name in symbols])
-        answer = response.to_dict(include_event_timestamps=True)
+        # to_dict would look up the type of every single value
+        names_found = response.proto.metadata.feature_names.val
+        answer = dict(zip(names_found, response.proto.results, strict=True))
         names = self._ordered(features, list(answer))
-        oldest, newest = int((now - max_age).timestamp()), int(now.timestamp())
-        columns: dict[str, pl.Series] = {}
-        times = np.full(len(symbols), np.iinfo(np.int64).max)
+        oldest, newest = max(1, int((now - max_age).timestamp())), int(now.timestamp())
+        never = sys.maxsize
+        times = [never] * len(symbols)
+        columns: dict[str, list[float | None]] = {}
         for name in names:
-            stamps = np.array(answer[f"{name}__ts"], dtype=np.int64)
-            valid = (stamps >= max(oldest, 1)) & (stamps <= newest)
-            times = np.where(valid, np.minimum(times, stamps), times)
-            column = pl.Series(name, answer[name], dtype=pl.Float64)
-            columns[name] = column if valid.all() else column.set(pl.Series(~valid), None)
-        found = times < np.iinfo(np.int64).max
-        event = pl.Series(np.where(found, times, 0) * 1_000_000).cast(pl.Datetime("us", "UTC"))
-        event = event.set(pl.Series(~found), None)
-        return pl.DataFrame({"symbol": list(symbols), EVENT: event, **columns})
+            vector = answer[name]
+            columns[name] = column = []
+            for i, (value, moment) in enumerate(zip(vector.values, vector.event_timestamps, strict=True)):
+                stamp = moment.seconds
+                if oldest <= stamp <= newest:
+                    times[i] = min(times[i], stamp)
+                    column.append(value.double_val if value.HasField("double_val") else None)
+                else:
+                    column.append(None)
+        events = [None if stamp == never else datetime.fromtimestamp(stamp, UTC) for stamp in times]
+        row_keys = [pl.Series("symbol", symbols, pl.String), pl.Series(EVENT, events, pl.Datetime("us", "UTC"))]
+        return pl.DataFrame([*row_keys, *(pl.Series(name, column, pl.Float64) for name, column in columns.items())])
+
+    def served_since(self, symbols: Sequence[str], features: Sequence[str] | str = SERVICE) -> list[datetime | None]:
+        """Time of the oldest value that is served of each symbol, however old; None where there is none at all."""
+        far = datetime(9999, 1, 1, tzinfo=UTC)
+        ages = far - datetime(1971, 1, 1, tzinfo=UTC)
+        return self.get_online(symbols, features, now=far, max_age=ages)[EVENT].to_list()
+
+    def contents(self) -> list[dict[str, Any]]:
+        """What the registry holds: a row for each view and service, with its features."""
+        views = sorted(self._feast.list_feature_views(), key=lambda view: list(View).index(View(view.name)))
+        rows = [
+            {
+                "kind": "view",
+                "name": view.name,
+                "features": [field.name for field in view.features],
+                "description": view.description,
+            }
+            for view in views
+        ]
+        services = {service.name: service for service in self._feast.list_feature_services()}
+        for name in [*(name for name in SERVICES if name in services), *sorted(set(services) - set(SERVICES))]:
+            held = [field.name for part in services[name].feature_view_projections for field in part.features]
+            description = services[name].description
+            rows.append({"kind": "service", "name": name, "features": held, "description": description})
+        return rows
 
     def get_historical(self, entities: pl.DataFrame, features: Sequence[str] | str = SERVICE) -> pl.DataFrame:
         """Point-in-time values: for each row the newest event not after its time, as it was known at its time.
@@ -172,6 +206,18 @@ class FeatureStore:
         found = pl.DataFrame(job.to_arrow()).sort("_row")
         names = self._ordered(features, found.columns)
         return entities.hstack(found.select(pl.col(names).cast(pl.Float64)))
+
+    def serve(self, host: str, port: int) -> None:
+        """Answer over HTTP with Feast's own feature server until interrupted (SIGINT or SIGTERM).
+
+        ``feast serve`` runs the same application below gunicorn, which keeps a socket in the user's home, replaces its
+        worker every thousand requests (a second of which nobody is answered) and takes half a minute to stop. Age is
+        not judged here: Feast answers with what is served, and its time.
+        """
+        import uvicorn
+        from feast.feature_server import get_app
+
+        uvicorn.run(get_app(self._feast), host=host, port=port, access_log=False, log_level="warning")
 
     @cached_property
     def _feast(self) -> Any:
@@ -213,11 +259,20 @@ class FeatureStore:
 
     def _references(self, features: Sequence[str] | str) -> Any:
         if isinstance(features, str):
-            return self._feast.get_feature_service(features)
+            if features in self._services:
+                return self._services[features]
+            from feast.errors import FeatureServiceNotFoundException
+
+            try:
+                self._services[features] = self._feast.get_feature_service(features)
+                return self._services[features]
+            except FeatureServiceNotFoundException:
+                known = ", ".join(sorted(service.name for service in self._feast.list_feature_services()))
+                raise ConfigurationError(f"no feature service '{features}'; there are: {known}") from None
         unknown = [name for name in features if name not in FEATURES]
         if unknown:
             raise ConfigurationError(
-                f"unknown features {unknown}; known are the names in features.definitions.FEATURES"
+                f"unknown features {unknown}; 'quant features list' names those there are (definitions.FEATURES)"
             )
         return [f"{FEATURES[name].view.value}:{name}" for name in features]
 
@@ -228,9 +283,7 @@ class FeatureStore:
     def _served_from(self, view: str, symbols: list[str], close: datetime) -> int:
         """How many of the symbols are served with exactly the event at ``close``."""
         feature = next(name for name, definition in FEATURES.items() if definition.view.value == view)
-        now = close + timedelta(days=36500)
-        served = self.get_online(symbols, [feature], now=now, max_age=timedelta(days=73000))
-        return int((served[EVENT].dt.truncate("1s") == close).sum())
+        return sum(moment == close.replace(microsecond=0) for moment in self.served_since(symbols, [feature]))
 
     def _close(self, session: date) -> datetime:
         closes = session_closes(np.array([session], dtype="datetime64[D]"), self.exchange)

@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 
 from quant_dagster.errors import MalformedDataError, StorageError
+from quant_dagster.features import offline
 from quant_dagster.features.compute import compute, to_long
-from quant_dagster.features.definitions import View
+from quant_dagster.features.definitions import View, features_of
 from quant_dagster.features.offline import CREATED, EVENT, OfflineFiles
 from tests.unit.features.real_panels import mixed_panel
 
@@ -126,3 +127,51 @@ def test_two_processes_writing_one_month_lose_nothing(tmp_path: Path) -> None:
     stored = OfflineFiles(tmp_path).known(View.TREND, datetime(2006, 6, 1, tzinfo=UTC), KNOWN)
     assert len(stored) == len(long_frame(20))
     assert (stored[CREATED] == KNOWN).all()
+
+
+def older(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame as it was before two of its features existed."""
+    return frame.drop("adx_14", "cci_20")
+
+
+def old_store(root: Path, frame: pl.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as past:
+        past.setattr(
+            offline,
+            "features_of",
+            lambda view: [feature for feature in features_of(view) if feature.name not in ("adx_14", "cci_20")],
+        )
+        OfflineFiles(root).write(older(frame), KNOWN)
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+def test_what_nobody_had_computed_is_filled_in_as_known_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: bool
+) -> None:
+    frame = long_frame()
+    old_store(tmp_path, frame, monkeypatch)
+    files = OfflineFiles(tmp_path)
+    if prepared:
+        files.prepare()
+    mine = pl.col("symbol") == "IBM"
+    has = frame.filter(pl.col("adx_14").is_not_null() | pl.col("cci_20").is_not_null())
+    assert files.write(frame.filter(mine), KNOWN) == len(has.filter(mine)) > 0  # one symbol today
+    assert files.write(frame, KNOWN) == len(has.filter(~mine)) > 0  # and the others another day
+    before = contents(tmp_path)
+    assert files.write(frame, KNOWN) == 0
+    assert contents(tmp_path) == before
+    stored = files.known(View.TREND, datetime(2006, 1, 1, tzinfo=UTC), KNOWN).sort(EVENT, "symbol")
+    assert stored.select("symbol", "rsi_14", "adx_14").equals(frame.select("symbol", "rsi_14", "adx_14"))
+    assert stored[CREATED].unique().to_list() == [KNOWN]
+
+
+def test_filling_in_changes_no_value_that_was_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = long_frame()
+    old_store(tmp_path, frame, monkeypatch)
+    files = OfflineFiles(tmp_path)
+    files.prepare()
+    with pytest.raises(StorageError, match="rsi_14"):
+        files.write(frame.with_columns(pl.lit(1.0).alias("rsi_14")), KNOWN)
+    files.write(frame, KNOWN)
+    with pytest.raises(StorageError, match="adx_14"):  # filled in once, it is known
+        files.write(frame.with_columns(pl.col("adx_14") + 1.0), KNOWN)
