@@ -187,6 +187,7 @@ def test_five_hundred_real_symbols_are_each_decided_once(
     On the last session everything is fit to trade; on 2021-02-25 FERG repeats the bar of the day before.
     """
     data = shared_data("us_daily_yahoo_2014_2024.parquet")
+    monkeypatch.setenv("QUANT_FORECASTING__FAMILIES", replays.SHORT_HISTORY["QUANT_FORECASTING__FAMILIES"])
     loaded = backfill(command, data)
     assert loaded.code == 0, loaded.err
     assert loaded.json["symbols"] == 498

@@ -119,7 +119,7 @@ def test_two_kills_with_the_ledger_on_postgresql(short_run: Undisturbed, tmp_pat
     settings: Mapping[str, str] = {"QUANT_STORAGE__LEDGER_URL": postgres_url}
     points = [
         ("quant_dagster.execution.paper:PaperBroker.submit", 5, "after"),
-        ("quant_dagster.execution.order_log:record", 40, "after"),  # inside an open transaction
+        ("quant_dagster.execution.order_log:record", 25, "after"),  # inside an open transaction
     ]
     assert replays.replay_killed_at_each(points, tmp_path, 3, settings) == [True, True]
     assert_same(tmp_path, short_run.home, postgres_url)
