@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export QUANT_HOME ?= $(CURDIR)/.quant
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage format ui lock clean chaos benchmark
+.PHONY: help run test lint check coverage format ui lock clean chaos benchmark
 
 help: ## What there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,11 +28,13 @@ run: $(READY) ## Trade the last 20 packaged sessions on paper and write a report
 test: $(READY) ## Run every test
 	@$(BIN)/pytest -n auto -m "not soak"
 
-check: $(READY) ## Lint, types, import contracts, fast tests
+lint: $(READY) ## Lint, types, import contracts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+check: lint ## The same and the fast tests
 	@$(BIN)/pytest tests/unit -n auto -m "not slow and not soak"
 
 format: $(READY) ## Format and fix what can be fixed

@@ -42,9 +42,9 @@ main()
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("raises", "garch11: ZeroDivisionError: no such luck"),
+        pytest.param("raises", "garch11: ZeroDivisionError: no such luck", marks=pytest.mark.soak),
         ("hangs", "garch11: no answer within 5 s"),
-        ("nan", "garch11: the forecast is not finite or has no spread"),
+        pytest.param("nan", "garch11: the forecast is not finite or has no spread", marks=pytest.mark.soak),
     ],
 )
 def test_a_cycle_is_completed_although_a_model_is_broken(tmp_path: Path, fault: str, said: str) -> None:

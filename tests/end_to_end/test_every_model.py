@@ -16,7 +16,7 @@ SETTINGS = {"QUANT_MARKET_DATA__HISTORY_START": "2018-01-02"}
 SYMBOLS = "AAPL,GE,JPM,KO,PFE,WMT,XOM"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_every_model_answers_in_a_session_is_carried_into_the_next_and_judged(tmp_path: Path) -> None:
     home = tmp_path / "desk"
     done = quant(

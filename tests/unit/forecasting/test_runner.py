@@ -344,7 +344,7 @@ def test_a_dask_cluster_says_bit_for_bit_what_this_process_says():
 
 def test_a_cluster_that_cannot_be_reached_costs_the_models_and_not_the_session():
     settings = replace(
-        SMALL, families=("ar",), backend=Backend.DASK, dask_address="tcp://127.0.0.1:9", time_out_seconds=20
+        SMALL, families=("ar",), backend=Backend.DASK, dask_address="tcp://127.0.0.1:9", time_out_seconds=3
     )
     run = forecast_session(stock_panel(), data_version=1, settings=settings)
     validate_forecasts(run.frame)
