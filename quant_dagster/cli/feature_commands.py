@@ -53,7 +53,9 @@ def build(
 @app.command()
 def get(
     symbols: Annotated[str, typer.Argument(metavar="SYMBOL[,SYMBOL]", help="Symbols to ask about.")],
-    service: Annotated[str | None, typer.Option("--service", help="A feature service; default: every feature.")] = None,
+    service: Annotated[
+        str | None, typer.Option("--service", help="A feature service, or an alpha; default: every feature.")
+    ] = None,
     features: Annotated[str | None, typer.Option("--features", metavar="A,B", help="Only these features.")] = None,
     as_of: Annotated[
         str | None,
@@ -64,13 +66,16 @@ def get(
     """The values served online and the time they are of. A value that is too old is absent, and said to be."""
     from quant_dagster.cli.output import console, print_json
     from quant_dagster.errors import ConfigurationError
-    from quant_dagster.features.services import SERVICE
+    from quant_dagster.features.services import SERVICE, service_of
     from quant_dagster.features.store import MAX_AGE
+    from quant_dagster.strategies.alphas import ALPHAS
 
     if service is not None and features is not None:
         raise ConfigurationError("--service and --features both say what to show: give one of them")
     asked = parse_symbols(symbols) or []
     wanted: str | list[str] = service or SERVICE
+    if service is not None and service in ALPHAS:
+        wanted = service_of(service)
     if features is not None:
         wanted = [name.strip() for name in features.split(",") if name.strip()]
         if not wanted:

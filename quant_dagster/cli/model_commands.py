@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any
 
 import typer
@@ -89,14 +90,19 @@ def validate(
 
 
 def models(json: Json = False) -> None:
-    """List the models: what each forecasts, its newest verdicts and weights, how fresh its fits are."""
+    """List the models: what each forecasts, its newest verdicts, the weights in force, fits, versions, drift."""
     import polars as pl
 
     from quant_dagster.cli.output import print_rows
-    from quant_dagster.cycle.modelling import forecast_parameters
+    from quant_dagster.cycle.modelling import forecast_parameters, stored_weights
+    from quant_dagster.cycle.registry import models_table
     from quant_dagster.forecasting.families.registry import FAMILIES, chosen
 
     context = open_context()
+    context.ledger.upgrade()
+    parameters = forecast_parameters(context)
+    weights = stored_weights(context, date.max, parameters)
+    registered = {row["model"]: row for row in models_table(context)}
     scores = context.lake.read("validation_scores", where=pl.col("scheme") == "walk_forward")
     newest = scores.filter(pl.col("session") == pl.col("session").max()).sort("horizon")
     session = context.lake.read("forecasts", columns=["session"], ordered=False)["session"].max()
@@ -104,7 +110,7 @@ def models(json: Json = False) -> None:
         "forecasts", columns=["model", "symbol", "status", "fitted_on"],
         where=pl.col("session") == pl.lit(session, pl.Date), ordered=False,
     )  # fmt: skip
-    asked = {spec.model for spec in chosen(forecast_parameters(context))}
+    asked = {spec.model for spec in chosen(parameters)}
     rows = []
     for spec in FAMILIES:
         name = spec.model.value
@@ -120,14 +126,17 @@ def models(json: Json = False) -> None:
                 "naive": spec.naive,
                 "judged_on": judged["session"][0] if judged.height else None,
                 "verdict": dict(zip(map(str, judged["horizon"]), judged["verdict"], strict=True)),
-                "weight": dict(zip(map(str, judged["horizon"]), judged["weight"], strict=True)),
+                "weight": weights.of(name),
                 "forecast_on": session if own.height else None,
                 "symbols": own["symbol"].n_unique(),
                 "newest_fit": fits["fitted_on"].max(),
                 "fitted_then": fits.filter(pl.col("fitted_on") == pl.col("fitted_on").max()).height,
+                "version": registered.get(name, {}).get("version"),
+                "versions": registered.get(name, {}).get("versions", 0),
+                "drifted": registered.get(name, {}).get("drifted"),
             }
         )
-    print_rows(rows, list(rows[0]), title="Models", as_json=json)
+    print_rows(rows, list(rows[0]), title=f"Models; weights: {weights.source}", as_json=json)
 
 
 def _names(text: str) -> list[str]:

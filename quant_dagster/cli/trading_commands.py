@@ -247,7 +247,7 @@ def _tell(context: TradingContext, alerts: Sequence[Alert]) -> int:
         try:
             told += notifier.send(alert)
         except NotificationError as error:
-            errors.print(f"not told: {error}; the next cycle tries again", style="yellow", markup=False)
+            errors.print(f"not told: {error}; the same command again tells it", style="yellow", markup=False)
     return told
 
 

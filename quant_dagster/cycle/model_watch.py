@@ -12,6 +12,7 @@ import polars as pl
 from sqlalchemy import select
 
 from quant_dagster.cycle import history
+from quant_dagster.forecasting.records import LEVELS, QUANTILES
 from quant_dagster.market_data.panel import Panel
 from quant_dagster.storage.ledger import insert_new
 from quant_dagster.storage.ledger_tables import model_events
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from quant_dagster.cycle.context import TradingContext
     from quant_dagster.forecasting.drift import DriftTest
 
-LEVELS = {"q05": 0.05, "q25": 0.25, "q50": 0.50, "q75": 0.75, "q95": 0.95}
-_LOSS = {"mean": "squared_error", "variance": "qlike", "regime": "pinball"}
 _LOOK_BACK = 30
 """Newest sessions whose forecasts are scored if they have not been: a desk that slept catches up this far."""
 
@@ -57,7 +56,7 @@ def score_known_outcomes(context: TradingContext, panel: Panel) -> pl.DataFrame:
     if not due:
         return TABLES["forecast_scores"].empty()
     origins = sorted({sessions[origin] for origin, _ in due})
-    columns = ["session", "symbol", "model", "horizon", "status", "mean", "std", *LEVELS]
+    columns = ["session", "symbol", "model", "horizon", "status", "mean", "std", *QUANTILES]
     answered = pl.col("mean").is_not_null() & pl.col("session").is_in(origins)
     rows = context.lake.read(
         "forecasts", columns=columns, symbols=panel.symbols, start=origins[0], end=origins[-1], where=answered,
@@ -92,7 +91,7 @@ def scored_frame(known: pl.DataFrame) -> pl.DataFrame:
     variance = pl.col("std") ** 2
     pinball = pl.mean_horizontal(
         pl.max_horizontal(level * (pl.col("outcome") - pl.col(q)), (level - 1.0) * (pl.col("outcome") - pl.col(q)))
-        for q, level in LEVELS.items()
+        for q, level in zip(QUANTILES, LEVELS, strict=True)
     )
     return (
         known.group_by("session", "model", "horizon")
@@ -119,28 +118,24 @@ def drift_frame(context: TradingContext, session: date) -> pl.DataFrame:
     number (Bonferroni).
     """
     from quant_dagster.forecasting.drift import drift_tests
-    from quant_dagster.forecasting.families.registry import FAMILIES, NAIVE_MEAN, NAIVE_VARIANCE, Target
-    from quant_dagster.forecasting.records import ForecastModel
+    from quant_dagster.forecasting.families.registry import FAMILIES, LOSS, NAIVE
 
     settings = context.settings.forecasting.drift
     horizon = min(context.settings.forecasting.horizons)
     live = context.lake.read("forecast_scores", end=session, where=pl.col("horizon") == horizon)
     judged = context.lake.read("validation_losses", end=session, where=pl.col("horizon") == horizon)
-    naive = {
-        Target.MEAN: NAIVE_MEAN, Target.VARIANCE: NAIVE_VARIANCE, Target.REGIME: ForecastModel.SINGLE_REGIME
-    }  # fmt: skip
     rows: list[dict[str, Any]] = []
     for spec in FAMILIES:
         if spec.naive:
             continue
-        loss = _LOSS[spec.target.value]
-        own = _differences(live, "session", spec.model.value, naive[spec.target].value, loss)
+        loss, naive = LOSS[spec.target], NAIVE[spec.target].value
+        own = _differences(live, "session", spec.model.value, naive, loss)
         recent, before = own.tail(settings.sessions), own.head(max(0, own.height - settings.sessions))
         reference = before.tail(settings.reference_sessions)
         if reference.height < settings.reference_sessions and recent.height:
             older = judged.filter(pl.col("origin") < recent["at"][0])
             newest = older.filter(pl.col("session") == pl.col("session").max())
-            simulated = _differences(newest, "origin", spec.model.value, naive[spec.target].value, loss)
+            simulated = _differences(newest, "origin", spec.model.value, naive, loss)
             if simulated.height > reference.height:
                 reference = simulated.tail(settings.reference_sessions)
         squares = live.filter(pl.col("model") == spec.model.value).tail(settings.sessions)["standardised_square"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -29,7 +29,7 @@ def forecast_panel(context: TradingContext, panel: Panel) -> ForecastRun:
         data_version=context.lake.version("bars") or 0,
         settings=settings,
         earlier=stored_fits(context, panel),
-        weights=stored_weights(context, panel),
+        weights=stored_weights(context, panel.last_session, settings),
         progress=context.progress,
     )
 
@@ -93,9 +93,9 @@ def stored_fits(context: TradingContext, panel: Panel) -> EarlierFits:
     return earlier_fits(rows, panel.sessions, session, carried, last_drift(context, session))
 
 
-def stored_weights(context: TradingContext, panel: Panel) -> ModelWeights:
-    """What the newest validation up to the panel's last session found the models to be worth."""
+def stored_weights(context: TradingContext, session: date, settings: ForecastParameters) -> ModelWeights:
+    """What the newest validation up to a session found the models to be worth."""
     from quant_dagster.forecasting.combination import ModelWeights
 
-    scores = context.lake.read("validation_scores", end=panel.last_session, ordered=False)
-    return ModelWeights.judged(scores, forecast_parameters(context))
+    scores = context.lake.read("validation_scores", end=session, ordered=False)
+    return ModelWeights.judged(scores, settings)

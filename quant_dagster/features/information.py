@@ -116,12 +116,22 @@ def lead_lag_graph(
 
 
 def false_discovery(p_values: FloatArray, level: float) -> NDArray[np.bool_]:
-    """Which of many tests are significant when at most ``level`` of those are to be false (Benjamini & Hochberg)."""
-    flat = p_values[np.isfinite(p_values)]
-    ordered = np.sort(flat)
-    allowed = np.flatnonzero(ordered <= level * np.arange(1, len(ordered) + 1) / len(ordered))
-    threshold = ordered[allowed[-1]] if len(allowed) else -1.0
-    return np.isfinite(p_values) & (p_values <= threshold)
+    """Which of many tests are significant when at most ``level`` of those are to be false; NaN is no test."""
+    known = np.isfinite(p_values)
+    passed = np.zeros(p_values.shape, np.bool_)
+    passed[known] = false_discovery_rates(p_values[known]) <= level
+    return passed
+
+
+def false_discovery_rates(p_values: FloatArray) -> FloatArray:
+    """Benjamini and Hochberg's (1995) adjusted p-values: the share of luck among what is at least as significant."""
+    order = np.argsort(p_values, kind="stable")
+    count = len(p_values)
+    adjusted = p_values[order] * count / np.arange(1, count + 1)
+    smallest = np.minimum.accumulate(adjusted[::-1])[::-1]
+    rates = np.empty(count)
+    rates[order] = np.minimum(smallest, 1.0)
+    return rates
 
 
 def _one_hot(states: IntArray, values: int) -> FloatArray:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from quant_dagster.forecasting.families.protocol import Answer, Outcome
-from quant_dagster.forecasting.families.registry import NAIVE_MEAN, NAIVE_VARIANCE, FamilySpec, Target, chosen
+from quant_dagster.forecasting.families.registry import NAIVE, Target, chosen
 from quant_dagster.forecasting.parameters import ForecastParameters
 from quant_dagster.forecasting.records import ForecastModel
 
@@ -64,6 +64,15 @@ class ModelWeights:
         source = mean_source if mean_source == variance_source else f"mean: {mean_source}; variance: {variance_source}"
         return cls(source, means, variances)
 
+    def of(self, model: str) -> dict[str, float]:
+        """A model's own weights by horizon, of the target it is judged by; empty where it counts for nothing."""
+        return {
+            str(horizon): weights[model]
+            for by_horizon in (self.means, self.variances)
+            for horizon, weights in sorted(by_horizon.items())
+            if weights.get(model, 0.0) > 0.0
+        }
+
     @staticmethod
     def at(weights: Mapping[int, Weights], horizon: int) -> Weights:
         """The weights of the nearest horizon."""
@@ -71,7 +80,6 @@ class ModelWeights:
 
 
 def combine(
-    specs: Sequence[FamilySpec],
     outcomes: Mapping[ForecastModel, Sequence[Outcome]],
     weights: ModelWeights,
     horizons: tuple[int, ...],
@@ -85,8 +93,10 @@ def combine(
     own = ForecastModel.COMBINED
     combined = []
     for j in range(len(next(iter(outcomes.values()), ()))):
-        means, mean_part, mean_why = _weighted(outcomes, weights.means, NAIVE_MEAN, horizons, j, square=False)
-        variances, std_part, std_why = _weighted(outcomes, weights.variances, NAIVE_VARIANCE, horizons, j, square=True)
+        means, mean_part, mean_why = _weighted(outcomes, weights.means, NAIVE[Target.MEAN], horizons, j, square=False)
+        variances, std_part, std_why = _weighted(
+            outcomes, weights.variances, NAIVE[Target.VARIANCE], horizons, j, square=True
+        )
         why = "; ".join(dict.fromkeys(reason for reason in (mean_why, std_why) if reason)) or None
         if means is None or variances is None:
             combined.append(Outcome(own, None, None, why or "no model and no naive forecast answered"))

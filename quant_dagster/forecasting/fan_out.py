@@ -80,16 +80,14 @@ def _spread(spec: FamilySpec, request: Request, deadline: float) -> Answers:
     answers: Answers = [NOT_ASKED] * len(due)
     if rest.any():
         answers = list(spec.family(replace(request, tried=rest)))
-    chunks = np.array_split(columns, max(1, pieces))
-    finished = 0
     left = max(0.1, deadline - time.monotonic())
     with _backend(request):
         pool = Parallel(n_jobs=request.workers, return_as="generator", timeout=left)
-        whole = replace(request, progress=None)
-        jobs = (delayed(_piece)(spec, whole if spec.across else part(request, chunk)) for chunk in chunks)
+        if spec.across:
+            return next(iter(pool([delayed(_piece)(spec, replace(request, progress=None))])))
+        chunks, finished = np.array_split(columns, max(1, pieces)), 0
+        jobs = (delayed(_piece)(spec, part(request, chunk)) for chunk in chunks)
         for chunk, piece in zip(chunks, pool(jobs), strict=True):
-            if spec.across:
-                return list(piece)
             for j, answer in zip(chunk.tolist(), piece, strict=True):
                 answers[j] = answer
             finished += len(chunk)

@@ -99,7 +99,7 @@ def forecast_session(
     outcomes = session_outcomes(
         panel, horizons=horizons, settings=settings, earlier=earlier, families=specs, progress=progress
     )
-    combined = combine(specs, outcomes, weights or ModelWeights.prior(settings), horizons)
+    combined = combine(outcomes, weights or ModelWeights.prior(settings), horizons)
     failures: list[ForecastFailure] = []
     for j, symbol in enumerate(panel.symbols):
         for outcome in (per_symbol[j] for per_symbol in outcomes.values()):
@@ -139,13 +139,13 @@ def session_outcomes(
     recent = panel.last(settings.window + 1)
     request = Request(history, horizons, settings, workers, usable, recent)
 
-    naive = {spec.model: _outcomes(spec, request, unusable, {}) for spec in specs if spec.naive}
+    naive = {spec.model: _outcomes(spec, request, unusable) for spec in specs if spec.naive}
     naive = {spec.model: _with_stand_ins(spec, naive[spec.model], naive) for spec in specs if spec.naive}
 
     def asked(spec: FamilySpec) -> list[Outcome]:
         refusals = [first or second for first, second in zip(unusable, unready, strict=True)]
         one = _carrying(spec, replace(request, progress=_named(progress, spec.model)), earlier, refusals)
-        return _with_stand_ins(spec, _outcomes(spec, one, refusals, naive), naive)
+        return _with_stand_ins(spec, _outcomes(spec, one, refusals), naive)
 
     models = [spec for spec in specs if not spec.naive]
     if settings.backend is Backend.DASK:  # the cluster is given all families at once
@@ -191,7 +191,6 @@ def _outcomes(
     spec: FamilySpec,
     request: Request,
     refusals: Sequence[str | None],
-    naive: Mapping[ForecastModel, list[Outcome]],
 ) -> list[Outcome]:
     """The family's own answer for every symbol, or the reason why there is none."""
     tried = request.tried & np.array([reason is None for reason in refusals], np.bool_)
@@ -230,16 +229,17 @@ def _with_stand_ins(
     """Outcomes in which a naive answer has taken the place of an absent one, where there is one."""
     done = []
     for j, outcome in enumerate(outcomes):
+        if outcome.answer is not None:
+            done.append(outcome)
+            continue
         reasons = [f"{spec.model.value}: {outcome.reason}"]
-        for model in spec.fallbacks if outcome.answer is None else ():
+        for model in spec.fallbacks:
             other = naive[model][j]
             if other.answer is not None and other.answered_by is model:
-                outcome = replace(outcome, answered_by=model, answer=other.answer, reason="; ".join(reasons))
+                outcome = replace(outcome, answered_by=model, answer=other.answer)
                 break
             reasons.append(str(other.reason))
-        if outcome.answer is None and not str(outcome.reason).startswith(spec.model.value):
-            outcome = replace(outcome, reason="; ".join(reasons))
-        done.append(outcome)
+        done.append(replace(outcome, reason="; ".join(reasons)))
     return done
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING
 
+from quant_dagster.forecasting.families.registry import LOSS, Target
 from quant_dagster.operations.report_content import Period
 from quant_dagster.operations.report_figures import Series, line_figure
 from quant_dagster.operations.report_tables import Column, Table, bps, number
@@ -14,7 +15,6 @@ from quant_dagster.storage.lake import Lake
 if TYPE_CHECKING:
     import polars as pl
 
-_LOSS = {"mean": "squared_error", "variance": "qlike", "regime": "pinball"}
 _DRAWN = 3
 
 
@@ -118,7 +118,9 @@ def skill_figure(judgement: Judgement, target: str) -> str:
     horizon = scores["horizon"].min()
     ranked = scores.filter((pl.col("horizon") == horizon) & (pl.col("verdict") != "naive")).sort("loss")
     naive = ranked["naive"][0] if ranked.height else None
-    losses = judgement.losses.filter(pl.col("horizon") == horizon).pivot("model", index="origin", values=_LOSS[target])
+    losses = judgement.losses.filter(pl.col("horizon") == horizon).pivot(
+        "model", index="origin", values=LOSS[Target(target)]
+    )
     if naive is None or naive not in losses.columns:
         return line_figure(title, [], [], _plain)
     losses = losses.sort("origin")

@@ -143,17 +143,6 @@ def critical_values(significance: float) -> tuple[float, float]:
     return TRACE_CRITICAL[at], MAXIMUM_CRITICAL[at]
 
 
-def false_discovery_rates(p_values: FloatArray) -> FloatArray:
-    """Benjamini and Hochberg's (1995) adjusted p-values: the share of luck among what is at least as significant."""
-    order = np.argsort(p_values, kind="stable")
-    count = len(p_values)
-    adjusted = p_values[order] * count / np.arange(1, count + 1)
-    smallest = np.minimum.accumulate(adjusted[::-1])[::-1]
-    rates = np.empty(count)
-    rates[order] = np.minimum(smallest, 1.0)
-    return rates
-
-
 def _johansen_pairs(
     level: FloatArray, change: FloatArray, lagged: FloatArray, moments: tuple[FloatArray, ...]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -15,10 +15,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from quant_dagster.features.information import false_discovery_rates
 from quant_dagster.market_data.panel import Panel
 from quant_dagster.settings import PairsSettings
 from quant_dagster.storage.tables import TABLES
-from quant_dagster.strategies.cointegration import cointegration_tests, critical_values, false_discovery_rates
+from quant_dagster.strategies.cointegration import cointegration_tests, critical_values
 
 FloatArray = NDArray[np.float64]
 

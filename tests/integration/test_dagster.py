@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from zoneinfo import ZoneInfo
@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from assets.trading import REPLAY_TAG, refuse_old_session
 from quant_dagster.cycle.context import TradingContext
+from quant_dagster.cycle.model_watch import record_event
 from quant_dagster.cycle.run import run_cycle
 from quant_dagster.definitions import build_defs, defs
 from quant_dagster.errors import OrderError
@@ -24,6 +25,7 @@ from quant_dagster.settings import PROJECT_ROOT, load_settings
 from quant_dagster.storage.ledger_tables import decisions
 from resources.desk import DeskResource
 from sensors.alerts import check_alert
+from sensors.drift import tick as drift_tick
 from sensors.execution import run_requests
 from tests.support.replays import SHORT_HISTORY
 from tests.support.slack_server import TOKEN, SlackServer, slack_server
@@ -212,6 +214,36 @@ class TestUpkeep:
         assert result.success
         assert done == {"raw_prices", "bars", "quality_scores"}
         assert checks(result)["no_missing_symbols"]
+
+
+class TestModels:
+    """Models judged as an asset; drift asks for it."""
+
+    def test_the_weekly_job_judges_the_models_and_looks_for_leaders(self, home: Path) -> None:
+        config = {"ops": {"model_validation": {"config": {"sessions": 20}}}}
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = defs.resolve_job_def("validate_models").execute_in_process(
+                instance=instance, run_config=config, raise_on_error=False
+            )
+            assert result.success
+            done = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events()}
+        assert done == {"model_validation", "lead_lag"}
+        assert checks(result)["losers_count_for_nothing"]
+        scores = TradingContext().lake.read("validation_scores")
+        assert {"ar", "garch11", "hmm"} <= set(scores["model"])
+
+    def test_drift_asks_for_one_validation_and_the_past_for_none(self, home: Path) -> None:
+        trading = TradingContext()
+        first = drift_tick(trading, None)
+        assert not first.run_requests
+        again = drift_tick(trading, first.cursor)
+        assert not again.run_requests
+        later = date.fromisoformat(first.cursor) + timedelta(days=1)
+        for model in ("ar", "hmm"):
+            record_event(trading, model, "drifted", later, "by hand", {})
+        found = drift_tick(trading, again.cursor)
+        assert [request.run_key for request in found.run_requests] == [f"drift:{later}"]
+        assert not drift_tick(trading, found.cursor).run_requests
 
 
 class TestExecutionSensor:

@@ -31,6 +31,7 @@ from quant_dagster.settings import Settings, load_settings
 from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.ledger import Ledger
 from quant_dagster.storage.ledger_tables import account_snapshots, decisions, fills, postings, risk_events
+from quant_dagster.storage.tables import TABLES
 from quant_dagster.strategies.decisions import REASONS
 from tests.support.replays import finished_replay, ledger_rows, open_ledger, replayed_home
 
@@ -136,6 +137,20 @@ class TestTheFile:
     def test_every_table_has_its_place(self, write: Write) -> None:
         page = write()
         assert {attrs["data-table"] for _, attrs in page.found if "data-table" in attrs} == set(page.data["tables"])
+
+    def test_a_validation_has_its_section_and_without_one_the_page_says_so(self, lake: Lake, write: Write) -> None:
+        assert "No validation has been run" in write().raw
+        losing = dict.fromkeys(TABLES["validation_scores"].schema) | {
+            "session": THREE[0], "scheme": "walk_forward", "model": "ar", "target": "mean", "horizon": 1,
+            "origins": 20, "forecasts": 400, "fallbacks": 0, "naive": "historical_mean", "loss": 2e-4,
+            "naive_loss": 1e-4, "verdict": "loser", "weight": 0.0, "data_version": 1, "code_version": "x",
+        }  # fmt: skip
+        lake.merge("validation_scores", pl.DataFrame([losing], schema=TABLES["validation_scores"].schema))
+        page = write()
+        assert "validation" in {attrs["data-table"] for _, attrs in page.found if "data-table" in attrs}
+        (row,) = page.data["tables"]["validation"]["rows"]
+        assert row[2:5] == ["ar", "loser", 0.0]
+        assert row[8] == 2.0  # loss over the naive one's
 
     def test_text_from_the_ledger_cannot_become_markup(self, ledger: Ledger, write: Write) -> None:
         with ledger.write() as connection:

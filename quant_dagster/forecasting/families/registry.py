@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
@@ -90,8 +91,14 @@ FAMILIES: tuple[FamilySpec, ...] = (
 )
 """In the order in which they are asked and their rows are written."""
 
-NAIVE_MEAN, NAIVE_VARIANCE = _M.HISTORICAL_MEAN, _M.EWMA
-"""What a mean and a variance model must beat to be given weight."""
+NAIVE: Mapping[Target, ForecastModel] = {
+    Target.MEAN: _M.HISTORICAL_MEAN,
+    Target.VARIANCE: _M.EWMA,
+    Target.REGIME: _M.SINGLE_REGIME,
+}
+"""The forecast a model of each target is judged against, and must beat to be given weight."""
+LOSS: Mapping[Target, str] = {Target.MEAN: "squared_error", Target.VARIANCE: "qlike", Target.REGIME: "pinball"}
+"""The loss it is judged by, as the tables of scores and losses name it."""
 
 
 def chosen(settings: ForecastParameters) -> tuple[FamilySpec, ...]:

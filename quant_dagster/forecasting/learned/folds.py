@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quant_dagster.errors import ForecastError
-from quant_dagster.forecasting.columns import BoolArray, IntArray
+from quant_dagster.forecasting.columns import IntArray
 
 
 @dataclass(frozen=True)
@@ -51,26 +51,6 @@ def walk_forward_folds(sessions: IntArray, folds: int, horizon: int, embargo: in
         if len(train) == 0:
             raise _too_few(len(sessions), folds, horizon, embargo)
         found.append(Fold(train, test))
-    return found
-
-
-def purged_k_folds(sessions: IntArray, folds: int, horizon: int, embargo: int) -> list[Fold]:
-    """Test blocks that follow each other, each trained on both sides; the embargo is kept on both.
-
-    Parameters are those of :func:`walk_forward_folds`; the sessions are cut into ``folds`` blocks. It shows what a
-    model could know, not what it would have known: training sessions lie after the test, too.
-    """
-    found = []
-    for test in np.array_split(np.arange(len(sessions)), folds):
-        if len(test) == 0:
-            raise _too_few(len(sessions), folds, horizon, embargo)
-        before = sessions + horizon + embargo <= sessions[test[0]]
-        after = sessions >= sessions[test[-1]] + horizon + embargo
-        kept: BoolArray = before | after
-        kept[test] = False  # without a horizon and an embargo the last test session would follow itself
-        if not kept.any():
-            raise _too_few(len(sessions), folds, horizon, embargo)
-        found.append(Fold(np.flatnonzero(kept), test))
     return found
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from quant_dagster.errors import ForecastError
 from quant_dagster.forecasting.columns import BoolArray, FloatArray, IntArray
 from quant_dagster.forecasting.families.protocol import Answer, Outcome
-from quant_dagster.forecasting.families.registry import NAIVE_MEAN, NAIVE_VARIANCE, FamilySpec, Target
+from quant_dagster.forecasting.families.registry import FamilySpec
 from quant_dagster.forecasting.records import QUANTILES, ForecastModel, normal_quantiles
 from quant_dagster.forecasting.runner import outcome_table
 from quant_dagster.market_data.panel import Panel
@@ -27,14 +27,6 @@ class Scheme(StrEnum):
 
     WALK_FORWARD = "walk_forward"
     BLOCKED = "blocked"
-
-
-REFERENCE = {
-    Target.MEAN: NAIVE_MEAN,
-    Target.VARIANCE: NAIVE_VARIANCE,
-    Target.REGIME: ForecastModel.SINGLE_REGIME,
-}
-"""The naive forecast that the models of a target are compared with."""
 
 
 @dataclass(frozen=True)

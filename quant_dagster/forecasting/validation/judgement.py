@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from quant_dagster.forecasting.columns import FloatArray
-from quant_dagster.forecasting.families.registry import Target
+from quant_dagster.forecasting.families.registry import NAIVE, Target
 from quant_dagster.forecasting.validation.comparison import confidence_set, diebold_mariano, paired_t
-from quant_dagster.forecasting.validation.evaluation import REFERENCE, Evaluation
+from quant_dagster.forecasting.validation.evaluation import Evaluation
 from quant_dagster.forecasting.validation.scores import Losses, losses_of, mean_per_origin, scores_of
 from quant_dagster.forecasting.validation.sharpe import SharpeMoments, deflated_sharpe, standard_error
 from quant_dagster.forecasting.validation.trading import SESSIONS_PER_YEAR, traded_returns
@@ -75,7 +75,7 @@ def judge(evaluation: Evaluation, figures: AccountFigures, provenance: Provenanc
                     "model": spec.model.value,
                     "target": spec.target.value,
                     "horizon": horizon,
-                    "naive": REFERENCE[spec.target].value,
+                    "naive": NAIVE[spec.target].value,
                     "sharpe_standard_error": None if one is None else standard_error(one) * SESSIONS_PER_YEAR**0.5,
                     "deflated_sharpe": None if one is None else deflated_sharpe(one, trials),
                 }
@@ -102,7 +102,7 @@ def _compared(evaluation: Evaluation, losses: Losses, h: int, significance: floa
     included = _confidence_sets(evaluation, losses, h, significance, overlap)
     compared = []
     for i, spec in enumerate(evaluation.models):
-        reference = evaluation.place(REFERENCE[spec.target])
+        reference = evaluation.place(NAIVE[spec.target])
         loss, other = losses.of(spec.target)[i, h], losses.of(spec.target)[reference, h]
         counted = np.isfinite(loss) & np.isfinite(other)
         own_origins = int((counted & evaluation.own[i]).any(axis=-1).sum())

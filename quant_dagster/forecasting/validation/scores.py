@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from quant_dagster.forecasting.columns import BoolArray, FloatArray
-from quant_dagster.forecasting.families.registry import Target
+from quant_dagster.forecasting.families.registry import LOSS, Target
 from quant_dagster.forecasting.records import LEVELS
 from quant_dagster.forecasting.validation.evaluation import Evaluation
 
@@ -35,7 +35,8 @@ class Losses:
 
     def of(self, target: Target) -> FloatArray:
         """The loss by which models of a target are judged."""
-        return {Target.MEAN: self.squared_error, Target.VARIANCE: self.qlike, Target.REGIME: self.pinball}[target]
+        loss: FloatArray = getattr(self, LOSS[target])
+        return loss
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from quant_dagster.features.information import false_discovery_rates
 from quant_dagster.strategies.cointegration import (
     LEVELS,
     MAXIMUM_CRITICAL,
@@ -14,7 +15,6 @@ from quant_dagster.strategies.cointegration import (
     cointegration_tests,
     critical_values,
     engle_granger_p,
-    false_discovery_rates,
 )
 from quant_dagster.strategies.johansen import johansen
 from tests.unit.forecasting.real_returns import stock_panel

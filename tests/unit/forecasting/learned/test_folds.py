@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from quant_dagster.errors import ForecastError
-from quant_dagster.forecasting.learned.folds import Fold, purged_k_folds, walk_forward_folds
+from quant_dagster.forecasting.learned.folds import Fold, walk_forward_folds
 
 SIZES = {
     "count": st.integers(2, 160),
@@ -50,29 +50,11 @@ def test_walk_forward_training_never_reaches_into_the_test(
     assert np.array_equal(tested, np.arange(tested[0], count)), "every session after the first block is tested once"
 
 
-@given(**SIZES)
-def test_purged_k_folds_test_every_session_once_and_keep_outcomes_apart(
-    count: int, step: int, folds: int, horizon: int, embargo: int
-) -> None:
-    sessions = np.arange(count, dtype=np.int64) * step
-    try:
-        found = purged_k_folds(sessions, folds, horizon, embargo)
-    except ForecastError:
-        assume(False)
-        return
-    for fold in found:
-        assert_apart(sessions, fold, horizon, embargo)
-    assert np.array_equal(np.concatenate([fold.test for fold in found]), np.arange(count))
-
-
 def test_no_session_is_purged_that_need_not_be() -> None:
     sessions = np.arange(100, dtype=np.int64)
     first = walk_forward_folds(sessions, 4, horizon=5, embargo=2)[0]
     assert first.test[0] == 20
     assert first.train[-1] == 13  # its outcome ends with session 18, two sessions before the test's decisions begin
-    middle = purged_k_folds(sessions, 5, horizon=5, embargo=2)[2]
-    assert (middle.test[0], middle.test[-1]) == (40, 59)
-    assert set(range(100)) - set(middle.train.tolist()) == set(range(34, 66))
 
 
 def test_a_plain_split_would_overlap() -> None:
