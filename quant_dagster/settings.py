@@ -27,7 +27,7 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 CONFIG_FOLDER = PROJECT_ROOT / "config"
 _ENV_PREFIX = "QUANT_"
 # Read by other parts of the system, not keys of the tree.
-_ENV_RESERVED = frozenset({"QUANT_HOME", "QUANT_CONFIG", "QUANT_TEST_DATA"})
+_ENV_RESERVED = frozenset({"QUANT_HOME", "QUANT_CONFIG", "QUANT_TEST_DATA", "QUANT_OPERATOR_PASSPHRASE"})
 
 
 SignalSource = Literal["trend", "mean_reversion", "pairs", "learned", "composite"]
@@ -38,7 +38,7 @@ def _all_sources_on() -> dict[SignalSource, bool]:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class FilesVendorSettings(_Section):
@@ -310,6 +310,205 @@ class PortfolioSettings(_Section):
     rebalance_buffer: float = Field(
         0.20, ge=0, le=1, description="No order while the position is within this fraction of its target."
     )
+    construction: Literal["signals", "mean_variance", "black_litterman", "risk_parity", "cvar"] = Field(
+        "signals", description="How target weights come about: each signal for itself, or by an optimiser over them."
+    )
+    construction_window: int = Field(500, ge=60, description="Sessions of returns the optimiser looks at.")
+    risk_aversion: float = Field(3.0, gt=0, description="Of mean-variance and Black-Litterman.")
+    max_construction_turnover: float = Field(
+        0.50, gt=0, description="Sum of changes of weights an optimised portfolio may take at once."
+    )
+
+
+class RiskMeasureSettings(_Section):
+    window: int = Field(500, ge=100, description="Newest sessions the risk measures look at.")
+    confidences: list[float] = Field(default_factory=lambda: [0.95, 0.99], description="Confidences of VaR and ES.")
+    horizon: int = Field(1, ge=1, le=20, description="Sessions ahead that VaR and ES speak of.")
+    tail_share: float = Field(
+        0.10, gt=0, lt=0.5, description="Share of losses beyond the threshold of the extreme-value method."
+    )
+    correlation: Literal["shrinkage", "dcc"] = Field(
+        "shrinkage", description="Correlations: Ledoit-Wolf shrinkage, or dynamic conditional (slower)."
+    )
+    paths: int = Field(10_000, ge=1_000, description="Paths of the Monte Carlo simulation.")
+    degrees_of_freedom: float = Field(4.0, gt=2, description="Of the t copula where they cannot be estimated.")
+    seed: int = Field(20161109, description="Seed of the Monte Carlo simulation.")
+    backtest_start: date = Field(date(2016, 1, 4), description="First session of the VaR backtest.")
+    backtest_level: float = Field(0.01, gt=0, lt=1, description="p-value below which a method's check warns.")
+
+
+class ShockSettings(_Section):
+    """A hypothetical move of all prices at once: returns, e.g. -0.10. The most specific one applies."""
+
+    market: float = Field(0.0, gt=-1, description="Move of the market; each symbol moves by its beta times this.")
+    sectors: dict[str, float] = Field(default_factory=dict, description="Further move by sector.")
+    symbols: dict[str, float] = Field(default_factory=dict, description="Move by symbol, in place of all else.")
+    volatility: float = Field(1.0, gt=0, description="Factor on every volatility, for VaR under the shock.")
+    correlation: float | None = Field(None, ge=0, le=1, description="Correlation all pairs go to; empty: unchanged.")
+
+
+def _usual_shocks() -> dict[str, ShockSettings]:
+    return {
+        "market_down_10": ShockSettings(market=-0.10),
+        "market_down_20": ShockSettings(market=-0.20, volatility=2.0, correlation=0.8),
+        "volatility_doubles": ShockSettings(volatility=2.0),
+        "correlations_to_one": ShockSettings(correlation=1.0),
+    }
+
+
+class StressSettings(_Section):
+    shocks: dict[str, ShockSettings] = Field(default_factory=_usual_shocks, description="Hypothetical shocks by name.")
+    largest_loss: float = Field(0.25, gt=0, le=1, description="Loss over equity in any stress before the check warns.")
+
+
+class AccountRuleSettings(_Section):
+    enabled: bool = Field(False, description="Is the rule obeyed?")
+
+
+class QuantityRuleSettings(AccountRuleSettings):
+    limit: float = Field(100_000, gt=0, description="Shares (contracts), long plus short.")
+    per_symbol: dict[str, float] = Field(default_factory=dict, description="Own limits of symbols.")
+    action: Literal["close", "reduce"] = Field("reduce", description="Close what breaches, or reduce it to the limit.")
+
+
+class AmountRuleSettings(AccountRuleSettings):
+    amount: float = Field(10_000.0, gt=0, description="Account currency.")
+    scope: Literal["account", "symbol"] = Field("account", description="Summed over the account, or each symbol alone.")
+
+
+class FrequencyRuleSettings(AccountRuleSettings):
+    per_minute: int = Field(30, ge=1, description="Trades in any 60 seconds.")
+    per_hour: int = Field(300, ge=1, description="Trades in any hour.")
+    per_day: int = Field(1000, ge=1, description="Trades in a trading day.")
+    cooldown_minutes: float = Field(15.0, gt=0, description="How long nothing new is opened after a breach.")
+
+
+class CooldownRuleSettings(AccountRuleSettings):
+    steps: dict[float, float] = Field(
+        default_factory=lambda: {1_000.0: 5.0, 5_000.0: 30.0, 10_000.0: 120.0},
+        description="Loss of one closing trade in account currency: minutes nothing new is opened.",
+    )
+
+
+class StopGraceRuleSettings(AccountRuleSettings):
+    seconds: float = Field(60.0, gt=0, description="How long a position may be without a stop order.")
+    action: Literal["close", "place_stop"] = Field("place_stop", description="Close it, or place a stop.")
+
+
+class SessionBlockRuleSettings(AccountRuleSettings):
+    start: str = Field("09:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Start of trading, exchange time.")
+    end: str = Field("16:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="End of trading, exchange time.")
+    time_zone: str = Field("America/New_York", description="Zone of start and end.")
+    days: list[int] = Field(default_factory=lambda: [0, 1, 2, 3, 4], description="Weekdays, Monday is 0.")
+    close_positions: bool = Field(False, description="Close what is held outside these times.")
+
+
+class SymbolBlockRuleSettings(AccountRuleSettings):
+    symbols: list[str] = Field(default_factory=list, description="Symbols (or patterns like X*) never traded.")
+    close_positions: bool = Field(True, description="Close what is held of them.")
+
+
+class TradeManagementRuleSettings(AccountRuleSettings):
+    break_even_after: float = Field(0.02, gt=0, description="Gain at which the stop goes to the entry price.")
+    trail_after: float = Field(0.04, gt=0, description="Gain from which the stop follows the price.")
+    trail_by: float = Field(0.02, gt=0, lt=1, description="Distance of the following stop, as a fraction of price.")
+
+
+class AccountRulesSettings(_Section):
+    """The thirteen rules of an account. Times are those of events, not of the computer."""
+
+    max_contracts: QuantityRuleSettings = Field(default_factory=QuantityRuleSettings, description="Total position.")
+    max_contracts_per_instrument: QuantityRuleSettings = Field(
+        default_factory=QuantityRuleSettings, description="Position in one instrument."
+    )
+    daily_realised_loss: AmountRuleSettings = Field(
+        default_factory=AmountRuleSettings, description="Realised loss of the trading day: flat and locked out."
+    )
+    daily_unrealised_loss: AmountRuleSettings = Field(
+        default_factory=AmountRuleSettings, description="Open loss: the position (or all) is closed and locked out."
+    )
+    max_unrealised_profit: AmountRuleSettings = Field(
+        default_factory=AmountRuleSettings, description="Open profit at which it is taken."
+    )
+    trade_frequency: FrequencyRuleSettings = Field(
+        default_factory=FrequencyRuleSettings, description="Trades per minute, hour and day."
+    )
+    cooldown_after_loss: CooldownRuleSettings = Field(
+        default_factory=CooldownRuleSettings, description="A pause after a losing trade."
+    )
+    no_stop_loss_grace: StopGraceRuleSettings = Field(
+        default_factory=StopGraceRuleSettings, description="Positions without a stop order."
+    )
+    session_block: SessionBlockRuleSettings = Field(
+        default_factory=SessionBlockRuleSettings, description="No trading outside these hours."
+    )
+    auth_loss_guard: AccountRuleSettings = Field(
+        default_factory=AccountRuleSettings,
+        description="The broker says the account may not trade: flat and locked out until it may.",
+    )
+    symbol_blocks: SymbolBlockRuleSettings = Field(
+        default_factory=SymbolBlockRuleSettings, description="Symbols that are never traded."
+    )
+    trade_management: TradeManagementRuleSettings = Field(
+        default_factory=TradeManagementRuleSettings, description="Stops to break-even, then following the price."
+    )
+    daily_realised_profit: AmountRuleSettings = Field(
+        default_factory=AmountRuleSettings, description="Realised profit of the trading day: flat and locked out."
+    )
+    reset_time: str = Field("17:00", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="When a trading day begins.")
+    reset_time_zone: str = Field("America/Chicago", description="Zone of reset_time.")
+
+
+class KillSwitchSettings(_Section):
+    file: Path | None = Field(
+        None, description="Trading is killed while this file exists; empty: the file KILL in QUANT_HOME."
+    )
+    mode: Literal["PAUSE", "REDUCE", "EMERGENCY"] = Field("EMERGENCY", description="Control mode a kill escalates to.")
+    heartbeats: dict[str, float] = Field(
+        default_factory=dict,
+        description="Names of processes that must say they live, and seconds of silence that are a kill.",
+    )
+    hardware: bool = Field(False, description="Is there a hardware switch? Its heartbeat is then required.")
+    button_pin: int = Field(17, ge=0, description="GPIO pin of the button (to ground).")
+    led_pin: int = Field(27, ge=0, description="GPIO pin of the LED: on while trading is allowed.")
+    tamper_pin: int = Field(22, ge=0, description="GPIO pin of the tamper line: open is a kill.")
+    debounce_seconds: float = Field(0.05, gt=0, description="Shorter contacts of the button are bounces.")
+    stuck_seconds: float = Field(10.0, gt=0, description="A button held longer is stuck: a fault, and a kill.")
+    beat_seconds: float = Field(1.0, gt=0, description="Seconds between heartbeats of the hardware switch.")
+    silence_seconds: float = Field(10.0, gt=0, description="Silence of the hardware switch that is a kill.")
+
+
+class PanicConditionSettings(_Section):
+    enabled: bool = Field(True, description="Is it watched?")
+    window_seconds: float = Field(86_400.0, gt=0, description="Sliding window.")
+    limit: float = Field(50.0, gt=0, description="Largest value within the window.")
+    least: int = Field(5, ge=1, description="Observations in the window before it is judged.")
+    mode: Literal["PAUSE", "REDUCE", "EMERGENCY"] = Field("PAUSE", description="Control mode it escalates to.")
+
+
+class PanicSettings(_Section):
+    slippage: PanicConditionSettings = Field(
+        default_factory=lambda: PanicConditionSettings(limit=50.0),
+        description="Mean slippage of fills against their reference price, basis points.",
+    )
+    stale_quotes: PanicConditionSettings = Field(
+        default_factory=lambda: PanicConditionSettings(limit=0.5, window_seconds=60.0, least=1),
+        description="Share of watched symbols without a quote in the window (daily: without a bar of the session).",
+    )
+    spread: PanicConditionSettings = Field(
+        default_factory=lambda: PanicConditionSettings(limit=5.0, window_seconds=300.0, least=20),
+        description="Median relative spread over its usual one.",
+    )
+    errors: PanicConditionSettings = Field(
+        default_factory=lambda: PanicConditionSettings(limit=20.0, window_seconds=60.0, least=1),
+        description="Failed requests to brokers and vendors.",
+    )
+
+
+class RiskActionSettings(_Section):
+    attempts: int = Field(3, ge=1, description="Tries to bring positions where an action wants them, then escalation.")
+    stop_distance: float = Field(0.05, gt=0, lt=1, description="Distance of a protective stop from the price.")
+    tightened_distance: float = Field(0.02, gt=0, lt=1, description="Distance that 'tighten stops' brings it to.")
 
 
 class RiskSettings(_Section):
@@ -338,6 +537,34 @@ class RiskSettings(_Section):
     max_drawdown: float = Field(
         0.20, gt=0, le=1, description="Drawdown of equity from its peak that escalates the control mode to REDUCE."
     )
+    drawdown_scaling_start: float = Field(
+        0.10, ge=0, le=1, description="Drawdown from which allowed gross exposure falls, to nothing at max_drawdown."
+    )
+    max_concentration: float = Field(
+        0.05, gt=0, description="Sum of squared position weights (Herfindahl), weights over equity."
+    )
+    max_counterparty_exposure: float = Field(
+        1.0, gt=0, description="Gross exposure held at one broker or venue over equity."
+    )
+    max_liquidation_sessions: float = Field(
+        5.0, gt=0, description="Sessions to close a position at max_participation of average volume."
+    )
+    account_type: Literal["cash", "margin"] = Field("cash", description="Cash account, or margin account (Reg T).")
+    initial_margin: float = Field(0.50, gt=0, le=1, description="Reg T initial margin of a position.")
+    maintenance_margin_long: float = Field(0.25, gt=0, le=1, description="Maintenance margin of a long position.")
+    maintenance_margin_short: float = Field(0.30, gt=0, le=1, description="Maintenance margin of a short position.")
+    kelly_error_shrinkage: bool = Field(
+        True, description="Shrink the Kelly position by the estimation error of the expected return."
+    )
+    clock_tolerance_seconds: float = Field(
+        5.0, ge=0, description="How far the clock may be behind the newest record before no order is made."
+    )
+    measures: RiskMeasureSettings = Field(default_factory=RiskMeasureSettings, description="VaR, ES and simulation.")
+    stress: StressSettings = Field(default_factory=StressSettings, description="Stress scenarios.")
+    account_rules: AccountRulesSettings = Field(default_factory=AccountRulesSettings, description="Account rules.")
+    kill_switch: KillSwitchSettings = Field(default_factory=KillSwitchSettings, description="Kill switch.")
+    panic: PanicSettings = Field(default_factory=PanicSettings, description="Panic conditions.")
+    actions: RiskActionSettings = Field(default_factory=RiskActionSettings, description="Automatic actions.")
 
 
 class ExecutionSettings(_Section):
@@ -625,23 +852,30 @@ def render_defaults() -> str:
         "# environment variable: QUANT_ + the path joined by __ (QUANT_RISK__CVAR_LIMIT=0.03).",
         "# Written by: python -m quant_dagster.settings > config/default.yaml",
     ]
-    _render(Settings, lines, 0)
+    for name, field in Settings.model_fields.items():
+        if name != "home":
+            _render(name, field, _default(field), lines, 0)
     return "\n".join(lines) + "\n"
 
 
-def _render(model: type[BaseModel], lines: list[str], depth: int) -> None:
+def _render(name: str, field: FieldInfo, value: Any, lines: list[str], depth: int) -> None:
     indent = "  " * depth
-    for name, field in model.model_fields.items():
-        if name == "home":
-            continue
-        lines.append(f"{indent}# {field.description}")
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            lines.append(f"{indent}{name}:")
-            _render(field.annotation, lines, depth + 1)
-        else:
-            default = field.get_default(call_default_factory=True, validated_data={})
-            value = json.loads(json.dumps(default, default=str))
-            lines.append(f"{indent}{name}: {json.dumps(value, ensure_ascii=False)}")
+    lines.append(f"{indent}# {field.description}")
+    if isinstance(value, BaseModel):
+        lines.append(f"{indent}{name}:")
+        for inner, one in type(value).model_fields.items():
+            _render(inner, one, getattr(value, inner), lines, depth + 1)
+    else:
+        plain = json.loads(json.dumps(value, default=_plain))
+        lines.append(f"{indent}{name}: {json.dumps(plain, ensure_ascii=False)}")
+
+
+def _default(field: FieldInfo) -> Any:
+    return field.get_default(call_default_factory=True, validated_data={})
+
+
+def _plain(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
 
 
 if __name__ == "__main__":

@@ -6,25 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, func, select
 
 from quant_dagster.accounting import books
-from quant_dagster.accounting.books import Side
 from quant_dagster.accounting.snapshots import AccountSnapshot
 from quant_dagster.cycle.signal_selection import after_opportunity_cost
-from quant_dagster.cycle.wishes import ApprovalInputs, concluded, finite, flattened, order_intent, wish_for
+from quant_dagster.cycle.wishes import ApprovalInputs, concluded, flattened, order_intent, wish_for
 from quant_dagster.errors import OrderError
 from quant_dagster.execution import order_log
-from quant_dagster.execution.desk import working_exposure
+from quant_dagster.execution.portfolio_view import portfolio_view
+from quant_dagster.execution.verdicts import record as record_verdict
 from quant_dagster.observability import audit
 from quant_dagster.risk.control import ControlMode, current
-from quant_dagster.risk.gate import Gate, Outcome, PortfolioView, RiskDecision
+from quant_dagster.risk.gate import Outcome, RiskDecision
 from quant_dagster.settings import Settings
 from quant_dagster.storage.ledger import Ledger
-from quant_dagster.storage.ledger_tables import cycles, decisions, orders, risk_events
+from quant_dagster.storage.ledger_tables import cycles, decisions, orders
 from quant_dagster.strategies.decisions import Action, Decision, cycle_id
+
+if TYPE_CHECKING:
+    from quant_dagster.risk.gate.gate import Gate
 
 ZERO = Decimal(0)
 
@@ -128,31 +131,16 @@ def _decide_all(
 def _gate(
     connection: Connection, settings: Settings, inputs: ApprovalInputs, account: AccountSnapshot, mode: ControlMode
 ) -> Gate:
+    from quant_dagster.risk.gate.gate import Gate  # brings the compiler
+
     decided = {state.symbol: state.facts for state in inputs.states if state.facts is not None}
-    facts = {**inputs.held_facts, **decided}
-    working = working_exposure(connection)
-    quantities = {s: float(h.quantity) for s, h in books.balances(connection).holdings.items() if h.quantity}
-    reserved = 0.0
-    for symbol, shares in working.items():
-        quantities[symbol] = quantities.get(symbol, 0.0) + shares
-        if shares > 0:
-            reserved += shares * facts[symbol].price if symbol in facts else float(account.cash)
-    portfolio = PortfolioView(
-        cash=float(account.cash) - reserved,
-        equity=float(account.equity),
-        quantities=quantities,
-        working=set(working),
-        order_ids=set(
-            connection.execute(select(orders.c.client_order_id).where(orders.c.session == inputs.session)).scalars()
-        ),
-    )
     return Gate(
         limits=settings.risk,
         mode=mode,
         session=inputs.session,
         sessions_since=inputs.sessions_since,
-        facts=facts,
-        portfolio=portfolio,
+        facts={**inputs.held_facts, **decided},
+        portfolio=portfolio_view(connection, account, inputs.session),
         scenario_returns=inputs.scenario_returns,
         scenario_symbols=inputs.scenario_symbols,
         allow_short=settings.portfolio.allow_short,
@@ -183,9 +171,8 @@ def _write(
         )
     )
     connection.execute(decisions.insert(), [_decision_row(decision) for decision in made])
-    events = [_risk_row(cycle, verdict, now) for verdict in verdicts.values()]
-    if events:
-        connection.execute(risk_events.insert(), events)
+    for one in verdicts.values():
+        record_verdict(connection, one, cycle_id=cycle, at=now)
     payload = {"digest": audit.decision_digest(connection, cycle)}
     key = f"decisions:{cycle}"
     audit.append(connection, key, "decisions", actor="strategy", at=now, session=inputs.session, payload=payload)
@@ -209,9 +196,8 @@ def _require_instrument(inputs: ApprovalInputs, verdict: RiskDecision) -> None:
         (state.facts for state in inputs.states if state.symbol == intent.symbol), None
     )
     lot = Decimal(facts.lot_size if facts else 1)
-    # What is held in odd lots (after a split) may be sold whole.
-    closes = verdict.approved_quantity == intent.quantity and intent.side is Side.SELL
-    if verdict.approved_quantity % lot and not closes:
+    # What is held in odd lots (after a split) may be closed whole.
+    if verdict.approved_quantity % lot and not verdict.reduce_only:
         raise OrderError(
             f"order for {intent.symbol}: {verdict.approved_quantity} is not a multiple of its lot of {lot}"
         )
@@ -222,25 +208,6 @@ def _require_instrument(inputs: ApprovalInputs, verdict: RiskDecision) -> None:
 def _decision_row(decision: Decision) -> dict[str, Any]:
     row = {name: getattr(decision, name) for name in decision.__dataclass_fields__}
     return row | {"action": decision.action.value, "reasons": list(decision.reasons)}
-
-
-def _risk_row(cycle: str, verdict: RiskDecision, now: Any) -> dict[str, Any]:
-    checks = [
-        {"code": c.code, "verdict": c.verdict.value, "value": finite(c.value), "limit": finite(c.limit)}
-        for c in verdict.checks
-    ]
-    return {
-        "event_id": f"risk:{verdict.intent.client_order_id}",
-        "cycle_id": cycle,
-        "session": verdict.intent.session,
-        "symbol": verdict.intent.symbol,
-        "outcome": verdict.outcome.value,
-        "requested_quantity": verdict.intent.quantity,
-        "approved_quantity": verdict.approved_quantity,
-        "reasons": list(verdict.reasons),
-        "checks": checks,
-        "recorded_at": now,
-    }
 
 
 def _decided_before(connection: Connection, cycle: str, session: date) -> Approval:

@@ -64,6 +64,10 @@ class Broker(Protocol):
         """Send an order; sending the same id twice is one order."""
         ...
 
+    def cancel(self, client_order_id: str, session: date) -> OrderReport | None:
+        """Ask for an order to be cancelled in ``session``; where it stands then, None if it was never seen."""
+        ...
+
     def find(self, client_order_id: str) -> OrderReport | None:
         """What the broker knows of an id; None if it never saw it."""
         ...

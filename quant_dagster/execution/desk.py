@@ -6,15 +6,13 @@ for it by id, and only an order it has never seen is sent again. A fill is recor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import Connection
-
 from quant_dagster.accounting import books
 from quant_dagster.accounting.books import Fill
-from quant_dagster.execution import order_log
+from quant_dagster.execution import order_log, verdicts
 from quant_dagster.execution.broker import Broker, OrderReport, ReportedStatus, SessionBar, SimulatedVenue
 from quant_dagster.execution.lease import broker_lease
 from quant_dagster.execution.orders import Order, OrderEvent, OrderEventKind, OrderStatus
@@ -68,6 +66,37 @@ class ExecutionDesk:
                 books.require_balance(connection)
         return Settlement(sent, *collected)
 
+    def cancel(self, client_order_ids: Sequence[str], session: date, *, reason: str) -> int:
+        """Cancel orders that may still fill; returns how many are cancelled for certain.
+
+        An order that fills before the broker hears of it stays filled: what the broker says is what happened.
+        """
+        cancelled = 0
+        with broker_lease(self.ledger, self.broker.name, self.lease_seconds, wait=self.lease_seconds):
+            for order_id in client_order_ids:
+                with self.ledger.read() as connection:
+                    order = order_log.get(connection, order_id)
+                if order.status in _final():
+                    continue
+                asked = self.broker.find(order_id) if order.status is not OrderStatus.APPROVED else None
+                if asked is None:
+                    # The broker has never seen it: withdrawing it is safe.
+                    withdrawn = OrderEvent(order_id, OrderEventKind.CANCELED, session, {"reason": reason})
+                    self._record(withdrawn, "desk")
+                    cancelled += 1
+                    continue
+                if order.status is OrderStatus.SUBMITTING:
+                    accepted = OrderEvent(order_id, OrderEventKind.ACCEPTED, session, {"broker": self.broker.name})
+                    self._record(accepted, "broker")
+                if order.status is not OrderStatus.PENDING_CANCEL:
+                    self._record(
+                        OrderEvent(order_id, OrderEventKind.PENDING_CANCEL, session, {"reason": reason}), "desk"
+                    )
+                report = self.broker.cancel(order_id, session)
+                if report is not None and report.status is ReportedStatus.CANCELED:
+                    cancelled += self._close(report, OrderEventKind.CANCELED)
+        return cancelled
+
     def submit(self, session: date) -> Settlement:
         """Send the orders decided up to ``session`` that were approved and not yet sent."""
         with broker_lease(self.ledger, self.broker.name, self.lease_seconds, wait=self.lease_seconds):
@@ -107,7 +136,9 @@ class ExecutionDesk:
         return sent
 
     def _may_send(self, order: Order) -> bool:
-        """The control mode is read again at the last moment; an unreadable one sends nothing."""
+        """The verdict and the control mode are read again at the last moment; an unreadable one sends nothing."""
+        with self.ledger.read() as connection:
+            verdicts.require(connection, order)
         mode = read_mode(self.ledger).mode
         if mode is ControlMode.NORMAL:
             return True
@@ -171,11 +202,3 @@ class ExecutionDesk:
 
 def _final() -> tuple[OrderStatus, ...]:
     return tuple(status for status in OrderStatus if status.is_final)
-
-
-def working_exposure(connection: Connection) -> dict[str, float]:
-    """Signed shares on order per symbol, from orders that may still fill."""
-    exposure: dict[str, float] = {}
-    for order in order_log.with_status(connection, order_log.OPEN):
-        exposure[order.symbol] = exposure.get(order.symbol, 0.0) + order.side.sign * float(order.remaining)
-    return exposure

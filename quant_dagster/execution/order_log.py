@@ -45,6 +45,9 @@ def create(
         time_in_force=time_in_force,
         decision_price=intent.decision_price,
         created_at=at,
+        origin=intent.origin.value,
+        reduce_only=int(decision.reduce_only),
+        stop_price=intent.stop_price,
     )
     payload = {"outcome": decision.outcome.value, "quantity": decision.approved_quantity}
     event = OrderEvent(order.client_order_id, OrderEventKind.APPROVED, order.session, _plain(payload))

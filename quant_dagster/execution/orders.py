@@ -91,10 +91,14 @@ TRANSITIONS: dict[tuple[OrderStatus | None, OrderEventKind], OrderStatus] = {
 
 @dataclass(frozen=True)
 class Order:
-    """An order and the projection of its events. Prices in account currency, quantities in shares."""
+    """An order and the projection of its events. Prices in account currency, quantities in shares.
+
+    A venue fills no more of a ``reduce_only`` (1) order than closes what is held; one with a ``stop_price`` waits until
+    the market is there, then is a market order.
+    """
 
     client_order_id: str
-    decision_id: str
+    decision_id: str | None
     strategy: str
     session: date
     symbol: str
@@ -104,6 +108,9 @@ class Order:
     time_in_force: str
     decision_price: Decimal
     created_at: datetime
+    origin: str = "strategy"
+    reduce_only: int = 0
+    stop_price: Decimal | None = None
     status: OrderStatus | None = None
     filled_quantity: Decimal = ZERO
     average_fill_price: Decimal | None = None

@@ -2,7 +2,9 @@
 
 Its book is a SQLite file apart from the ledger, so that the desk has to find out what happened after a crash the
 way it would with any broker: by asking. An order can meet only bars of sessions after the one it was decided in.
-With full bars a market order fills at the open; with closes only, at the close.
+With full bars a market order fills at the open; with closes only, at the close. A stop order waits until the bar
+reaches its price: it then fills at the stop, or at the open if the price jumped over it. Of an order that may only
+reduce, no more is filled than closes the position at this venue; the rest is cancelled.
 """
 
 from __future__ import annotations
@@ -28,11 +30,13 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (
     client_order_id TEXT PRIMARY KEY, decided TEXT NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL,
     quantity TEXT NOT NULL, filled TEXT NOT NULL, time_in_force TEXT NOT NULL, decision_price TEXT NOT NULL,
-    status TEXT NOT NULL, session TEXT NOT NULL, reason TEXT NOT NULL);
+    status TEXT NOT NULL, session TEXT NOT NULL, reason TEXT NOT NULL,
+    reduce_only INTEGER NOT NULL DEFAULT 0, stop_price TEXT);
 CREATE TABLE IF NOT EXISTS executions (
     number INTEGER PRIMARY KEY, execution_id TEXT NOT NULL UNIQUE, client_order_id TEXT NOT NULL,
     content TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS executions_of_order ON executions (client_order_id);
+CREATE TABLE IF NOT EXISTS positions (symbol TEXT PRIMARY KEY, quantity TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS sessions (session TEXT NOT NULL, client_order_id TEXT NOT NULL,
     PRIMARY KEY (session, client_order_id));
 """
@@ -70,7 +74,7 @@ class PaperBroker:
             )
         with self._transaction() as book:
             book.execute(
-                "INSERT OR IGNORE INTO orders VALUES (?, ?, ?, ?, ?, '0', ?, ?, ?, ?, '')",
+                "INSERT OR IGNORE INTO orders VALUES (?, ?, ?, ?, ?, '0', ?, ?, ?, ?, '', ?, ?)",
                 (
                     order.client_order_id,
                     order.session.isoformat(),
@@ -81,12 +85,24 @@ class PaperBroker:
                     str(order.decision_price),
                     ReportedStatus.WORKING.value,
                     order.session.isoformat(),
+                    int(order.reduce_only),
+                    None if order.stop_price is None else str(order.stop_price),
                 ),
             )
         report = self.find(order.client_order_id)
         if report is None:
             raise OrderError(f"paper broker lost order {order.client_order_id}: {self.path} is not a usable book")
         return report
+
+    def cancel(self, client_order_id: str, session: date) -> OrderReport | None:
+        """Take a working order off the book; None if it was never seen. A finished one stays as it is."""
+        with self._transaction() as book:
+            book.execute(
+                "UPDATE orders SET status = ?, session = ?, reason = 'cancel_requested'"
+                " WHERE client_order_id = ? AND status = ?",
+                (ReportedStatus.CANCELED.value, session.isoformat(), client_order_id, ReportedStatus.WORKING.value),
+            )
+        return self.find(client_order_id)
 
     def find(self, client_order_id: str) -> OrderReport | None:
         """Where an order stands; None if it was never seen."""
@@ -127,7 +143,9 @@ class PaperBroker:
         day = session.isoformat()
         with self._transaction() as book:
             working = book.execute(
-                "SELECT * FROM orders WHERE status = ? AND decided < ? ORDER BY decided, client_order_id",
+                # Stops come last: what trades at the open is over when the price gets to them.
+                "SELECT * FROM orders WHERE status = ? AND decided < ?"
+                " ORDER BY stop_price IS NOT NULL, decided, client_order_id",
                 (ReportedStatus.WORKING.value, day),
             ).fetchall()
             for row in working:
@@ -139,22 +157,38 @@ class PaperBroker:
 
     def _trade(self, book: sqlite3.Connection, row: sqlite3.Row, session: date, bar: SessionBar | None) -> None:
         remaining = Decimal(row["quantity"]) - Decimal(row["filled"])
+        closes = self._closable(book, row)
         reason = "no_bar"
-        if bar is not None:
-            quantity, reason = self._fillable(remaining, bar)
-            if quantity > 0:
-                self._execute(book, row, session, bar, quantity)
-                remaining -= quantity
+        if closes > 0 and bar is not None:
+            reference = _reference(row, bar)
+            if reference is None:
+                reason = "stop_not_reached"
+            else:
+                quantity, reason = self._fillable(min(remaining, closes), bar)
+                if quantity > 0:
+                    self._execute(book, row, session, bar, quantity, reference)
+                    remaining -= quantity
+                    closes -= quantity
         filled = Decimal(row["quantity"]) - remaining
         status = ReportedStatus.WORKING
         if remaining == 0:
             status, reason = ReportedStatus.FILLED, ""
+        elif closes == 0:
+            status, reason = ReportedStatus.CANCELED, "reduce_only:no_position"
         elif row["time_in_force"] == "day":
             status, reason = ReportedStatus.EXPIRED, f"day_order_expired:{reason}"
         book.execute(
             "UPDATE orders SET filled = ?, status = ?, session = ?, reason = ? WHERE client_order_id = ?",
             (str(filled), status.value, session.isoformat(), reason, row["client_order_id"]),
         )
+
+    def _closable(self, book: sqlite3.Connection, row: sqlite3.Row) -> Decimal:
+        """Shares that may be filled: what closes the position here for an order that may only reduce, else all."""
+        quantity = Decimal(row["quantity"])
+        if not row["reduce_only"]:
+            return quantity
+        held = _position(book, row["symbol"]) * Side(row["side"]).sign
+        return min(quantity, max(Decimal(0), -held))
 
     def _fillable(self, remaining: Decimal, bar: SessionBar) -> tuple[Decimal, str]:
         if bar.volume is None:
@@ -163,11 +197,16 @@ class PaperBroker:
         return (remaining, "") if remaining <= cap else (cap, "participation_cap")
 
     def _execute(
-        self, book: sqlite3.Connection, row: sqlite3.Row, session: date, bar: SessionBar, quantity: Decimal
+        self,
+        book: sqlite3.Connection,
+        row: sqlite3.Row,
+        session: date,
+        bar: SessionBar,
+        quantity: Decimal,
+        reference: float,
     ) -> None:
         side = Side(row["side"])
-        at_open = bar.open is not None
-        reference = bar.open if bar.open is not None else bar.close
+        priced_at = "close" if bar.open is None else "open" if reference == bar.open else "stop"
         participation = float(quantity) / bar.volume if bar.volume else None
         price = fill_price(
             side, reference, participation, self.costs, low=bar.low, high=bar.high, tick_size=bar.tick_size
@@ -185,7 +224,7 @@ class PaperBroker:
             "reference_price": repr(reference),
             "provenance": {
                 "broker": self.name,
-                "priced_at": "open" if at_open else "close",
+                "priced_at": priced_at,
                 "participation": "not_evaluated" if participation is None else participation,
                 "bar": {
                     "symbol": bar.symbol,
@@ -200,6 +239,8 @@ class PaperBroker:
             "INSERT INTO executions (execution_id, client_order_id, content) VALUES (?, ?, ?)",
             (content["execution_id"], row["client_order_id"], json.dumps(content)),
         )
+        held = _position(book, row["symbol"]) + side.sign * quantity
+        book.execute("INSERT OR REPLACE INTO positions VALUES (?, ?)", (row["symbol"], str(held)))
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -210,9 +251,7 @@ class PaperBroker:
             book.execute("PRAGMA journal_mode=WAL")
             book.execute("PRAGMA synchronous=FULL")
             book.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA.split(";"):
-                if statement.strip():
-                    book.execute(statement)
+            _upgrade(book)
             yield book
             book.execute("COMMIT")
         except BaseException:
@@ -221,6 +260,42 @@ class PaperBroker:
             raise
         finally:
             book.close()
+
+
+def _reference(row: sqlite3.Row, bar: SessionBar) -> float | None:
+    """The market's price for an order in a session; None: its stop was not reached."""
+    first = bar.open if bar.open is not None else bar.close
+    if row["stop_price"] is None:
+        return first
+    stop, sign = float(row["stop_price"]), Side(row["side"]).sign
+    if sign * (first - stop) >= 0:
+        return first  # there already, or jumped over
+    furthest = bar.high if sign > 0 else bar.low
+    return stop if furthest is not None and sign * (furthest - stop) >= 0 else None
+
+
+def _position(book: sqlite3.Connection, symbol: str) -> Decimal:
+    row = book.execute("SELECT quantity FROM positions WHERE symbol = ?", (symbol,)).fetchone()
+    return Decimal(row["quantity"]) if row is not None else Decimal(0)
+
+
+def _upgrade(book: sqlite3.Connection) -> None:
+    """Create what is not there yet; a book of an earlier version gets its new columns, and its positions counted."""
+    known = {row["name"] for row in book.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "positions" in known:
+        return
+    for statement in _SCHEMA.split(";"):
+        if statement.strip():
+            book.execute(statement)
+    if "orders" not in known:
+        return
+    book.execute("ALTER TABLE orders ADD COLUMN reduce_only INTEGER NOT NULL DEFAULT 0")
+    book.execute("ALTER TABLE orders ADD COLUMN stop_price TEXT")
+    held: dict[str, Decimal] = {}
+    for row in book.execute("SELECT content FROM executions"):
+        fill = _fill(json.loads(row["content"]))
+        held[fill.symbol] = held.get(fill.symbol, Decimal(0)) + fill.side.sign * fill.quantity
+    book.executemany("INSERT INTO positions VALUES (?, ?)", [(name, str(count)) for name, count in held.items()])
 
 
 def _fill(content: dict[str, Any]) -> Fill:

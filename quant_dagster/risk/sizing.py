@@ -29,6 +29,19 @@ def leverage_limit(risk: RiskSettings) -> float:
     return min(risk.max_gross_leverage, HIGHEST_LEVERAGE, VENUE_LEVERAGE_SHARE * risk.venue_leverage_limit)
 
 
+def drawdown_factor(drawdown: float, risk: RiskSettings) -> float:
+    """Share of the gross limit that is left after a drawdown: 1 up to the start, then a line down to 0 at the maximum.
+
+    A drawdown that is not a number leaves nothing.
+    """
+    start, end = risk.drawdown_scaling_start, risk.max_drawdown
+    if drawdown <= start:
+        return 1.0
+    if not drawdown < end:
+        return 0.0
+    return (end - drawdown) / (end - start)
+
+
 def target_weight(
     *,
     direction: int,

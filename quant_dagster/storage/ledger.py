@@ -85,9 +85,15 @@ class Ledger:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A write transaction, alone among writers; everything in it happens or nothing does."""
+        with self._write() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self, *, schema_change: bool = False) -> Iterator[Connection]:
+        options = {"ledger_write": True, "ledger_schema_change": schema_change}
         with (
             _translated("writing", self),
-            self.engine.connect().execution_options(ledger_write=True) as connection,
+            self.engine.connect().execution_options(**options) as connection,
             connection.begin(),
         ):
             if not self.is_sqlite:
@@ -128,10 +134,15 @@ class Ledger:
         from alembic.runtime.migration import MigrationContext
 
         with self.write() as connection:
+            if MigrationContext.configure(connection).get_current_revision() == self.head_revision():
+                return self.head_revision()
+        with self._write(schema_change=True) as connection:
             config = self._alembic_config()
             config.attributes["connection"] = connection
-            if MigrationContext.configure(connection).get_current_revision() != self.head_revision():
-                command.upgrade(config, "head")
+            command.upgrade(config, "head")
+            if self.is_sqlite and (broken := connection.exec_driver_sql("PRAGMA foreign_key_check").all()):
+                raise LedgerError(f"upgrading the ledger would leave rows that refer to nothing: {broken[:5]}")
+        self.close()  # its connections were opened for the schema's change
         return self.head_revision()
 
     def head_revision(self) -> str:
@@ -198,7 +209,11 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writing = connection.get_execution_options().get("ledger_write", False)
+    options = connection.get_execution_options()
+    if options.get("ledger_schema_change", False):
+        # SQLite changes a column by making the table anew, which the rows that refer to it would forbid.
+        connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+    writing = options.get("ledger_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 

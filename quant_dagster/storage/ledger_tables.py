@@ -83,14 +83,19 @@ orders = Table(
     "orders",
     metadata,
     Column("client_order_id", String(40), primary_key=True),
-    Column("decision_id", String(32), ForeignKey("decisions.decision_id"), nullable=False),
+    # None: nobody decided on the symbol, the order is an automatic action's or a command's (`origin`).
+    Column("decision_id", String(32), ForeignKey("decisions.decision_id")),
     Column("strategy", String(64), nullable=False),
+    Column("origin", String(16), nullable=False, server_default="strategy"),
     Column("session", Date, nullable=False),
     Column("symbol", String(32), nullable=False),
     Column("side", String(8), nullable=False),
     _quantity("quantity"),
     Column("order_type", String(16), nullable=False),
     Column("time_in_force", String(8), nullable=False),
+    # 1: the venue fills no more of it than closes what is held.
+    Column("reduce_only", Integer, nullable=False, server_default="0"),
+    _money("stop_price", nullable=True),
     _money("decision_price"),
     Column("created_at", UtcDateTime, nullable=False),
     Column("status", String(24), nullable=False),
@@ -198,7 +203,9 @@ risk_events = Table(
     "risk_events",
     metadata,
     Column("event_id", String(40), primary_key=True),
-    Column("cycle_id", String(32), ForeignKey("cycles.cycle_id"), nullable=False),
+    # None: the order is not a cycle's (`origin`).
+    Column("cycle_id", String(32), ForeignKey("cycles.cycle_id")),
+    Column("origin", String(16), nullable=False, server_default="strategy"),
     Column("session", Date, nullable=False),
     Column("symbol", String(32), nullable=False),
     Column("outcome", String(12), nullable=False),
@@ -207,6 +214,86 @@ risk_events = Table(
     Column("reasons", CanonicalJson, nullable=False),
     Column("checks", CanonicalJson, nullable=False),
     Column("recorded_at", UtcDateTime, nullable=False),
+)
+
+# Everything the account rules have seen, once each: their state is a projection of these.
+account_events = Table(
+    "account_events",
+    metadata,
+    Column("event_key", String(160), primary_key=True),
+    Column("trading_day", Date, nullable=False),
+    Column("kind", String(24), nullable=False),
+    Column("symbol", String(32)),
+    Column("happened_at", UtcDateTime, nullable=False),
+    Column("payload", CanonicalJson, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Index("ix_account_events_trading_day", "trading_day"),
+)
+
+# What may not be opened, why and until when. `expires_at` None: until `released_at`.
+lockouts = Table(
+    "lockouts",
+    metadata,
+    Column("lockout_id", String(64), primary_key=True),
+    Column("rule", String(48), nullable=False),
+    Column("kind", String(12), nullable=False),  # lockout or cooldown
+    Column("symbol", String(32)),  # None: the whole account
+    Column("reason", Text, nullable=False),
+    Column("trading_day", Date, nullable=False),
+    Column("starts_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("released_at", UtcDateTime),
+    Column("released_by", String(64)),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)
+
+# Trading days that were begun: the daily reset happens once each.
+daily_resets = Table(
+    "daily_resets",
+    metadata,
+    Column("trading_day", Date, primary_key=True),
+    Column("reset_at", UtcDateTime, nullable=False),  # when it was due
+    Column("recorded_at", UtcDateTime, nullable=False),  # when it was done
+)
+
+# Close all, halve, tighten stops: what positions an action wants, and how far it has come.
+risk_actions = Table(
+    "risk_actions",
+    metadata,
+    Column("action_id", String(64), primary_key=True),
+    Column("kind", String(24), nullable=False),
+    Column("symbol", String(32)),  # None: everything held
+    Column("trigger", String(160), nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("targets", CanonicalJson, nullable=False),
+    Column("state", String(12), nullable=False),  # working, done, escalated, withdrawn
+    Column("attempts", Integer, nullable=False),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("concluded_at", UtcDateTime),
+    Index("ix_risk_actions_state", "state"),
+)
+
+# Persons who may loosen the control mode, and the scrypt verifier of their passphrase.
+operators = Table(
+    "operators",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("salt", String(64), nullable=False),
+    Column("verifier", String(128), nullable=False),
+    Column("added_by", String(64), nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+)
+
+# The last sign of life of each process that must give one.
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("state", String(24), nullable=False),  # ok, or what is wrong
+    Column("detail", Text, nullable=False),
+    Column("beat_at", UtcDateTime, nullable=False),
 )
 
 leases = Table(

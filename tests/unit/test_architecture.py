@@ -89,7 +89,7 @@ def test_orders_are_inserted_in_one_place_which_takes_a_risk_decision() -> None:
 def test_only_the_gate_makes_risk_decisions() -> None:
     made = {name for name, tree in modules() for node in ast.walk(tree)
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("RiskDecision")}  # fmt: skip
-    assert made == {"quant_dagster/risk/gate.py"}
+    assert made == {"quant_dagster/risk/gate/gate.py"}
 
 
 def test_only_one_module_imports_numba() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from quant_dagster.cycle.context import TradingContext
 from quant_dagster.cycle.model_watch import events
-from quant_dagster.cycle.modelling import stored_weights
+from quant_dagster.cycle.modelling import forecast_parameters, stored_weights
 from quant_dagster.cycle.validation import validate
 from quant_dagster.errors import ConfigurationError, DataUnavailableError
 from quant_dagster.market_data.ingest import load_panel
@@ -65,7 +65,7 @@ def test_scores_and_losses_are_stored_and_decide_what_the_models_count_for() -> 
     mean = losses.filter((pl.col("model") == "garch11") & (pl.col("horizon") == 5))["qlike"].mean()
     assert mean == pytest.approx(one["loss"], rel=1e-12)
 
-    weights = stored_weights(context, load_panel(context.lake, SYMBOLS, LAST))
+    weights = stored_weights(context, LAST, forecast_parameters(context))
     assert weights.source == f"validation of {LAST}"
     expected = stored.filter((pl.col("target") == "variance") & (pl.col("horizon") == 1) & (pl.col("weight") > 0))
     assert weights.variances[1] == dict(zip(expected["model"], expected["weight"], strict=True))
@@ -119,7 +119,7 @@ def test_the_blocked_scheme_is_stored_beside_the_walk_and_has_no_losses_by_origi
     assert set(done.scores["scheme"]) == {"walk_forward", "blocked"}
     assert set(context.lake.read("validation_losses")["origin"]) == set(done.losses["origin"])
     assert done.losses.height == 6 * (20 + 16)
-    weights = stored_weights(context, load_panel(context.lake, SYMBOLS, LAST))
+    weights = stored_weights(context, LAST, forecast_parameters(context))
     walked = done.scores.filter((pl.col("scheme") == "walk_forward") & (pl.col("target") == "mean"))
     assert weights.means[1].get("ar", 0.0) == walked.filter(model="ar", horizon=1)["weight"][0]
 

@@ -15,9 +15,9 @@ from sqlalchemy import select
 from quant_dagster.accounting import books
 from quant_dagster.accounting.books import Side
 from quant_dagster.errors import OrderError
-from quant_dagster.execution import order_log
+from quant_dagster.execution import order_log, verdicts
 from quant_dagster.execution.broker import SessionBar
-from quant_dagster.execution.desk import ExecutionDesk, working_exposure
+from quant_dagster.execution.desk import ExecutionDesk
 from quant_dagster.execution.lease import broker_lease
 from quant_dagster.execution.orders import OrderStatus, client_order_id
 from quant_dagster.execution.paper import PaperBroker
@@ -39,7 +39,7 @@ def approve(ledger: Ledger, *, session: date = MONDAY, side: Side = Side.BUY, qu
     """Put one approved order into the ledger, with the decision and the cycle it hangs on."""
     order_id = client_order_id("s", session, "IBM", "rebalance")
     intent = OrderIntent(order_id, f"d{session}", "s", session, "IBM", side, Decimal(quantity), Decimal(200))
-    decision = RiskDecision(intent, Outcome.APPROVED, Decimal(quantity), (), ())
+    decision = RiskDecision(intent, Outcome.APPROVED, Decimal(quantity), (), (), reduce_only=False)
     with ledger.write() as connection:
         now = ledger.now()
         connection.execute(
@@ -56,6 +56,7 @@ def approve(ledger: Ledger, *, session: date = MONDAY, side: Side = Side.BUY, qu
         )  # fmt: skip
         payload = {"digest": audit.decision_digest(connection, f"c{session}")}
         audit.append(connection, f"decisions:c{session}", "decisions", actor="t", at=now, payload=payload)
+        verdicts.record(connection, decision, cycle_id=f"c{session}", at=now)
         order_log.create(connection, decision, order_type="market", time_in_force="day", at=now)
     return order_id
 
@@ -236,7 +237,7 @@ def test_a_lease_of_another_machine_runs_out(ledger: Ledger) -> None:
 
 def test_a_rejected_order_cannot_be_created(ledger: Ledger) -> None:
     intent = OrderIntent("o", "d", "s", MONDAY, "IBM", Side.BUY, Decimal(1), Decimal(1))
-    refused = RiskDecision(intent, Outcome.REJECTED, Decimal(0), (), ("cvar_breach",))
+    refused = RiskDecision(intent, Outcome.REJECTED, Decimal(0), (), ("cvar_breach",), reduce_only=False)
     with pytest.raises(OrderError, match="rejected by the risk gate"), ledger.write() as connection:
         order_log.create(connection, refused, order_type="market", time_in_force="day", at=ledger.now())
 
@@ -245,7 +246,7 @@ def test_an_order_made_twice_is_one_order(ledger: Ledger) -> None:
     order_id = approve(ledger)
     intent = OrderIntent(order_id, f"d{MONDAY}", "s", MONDAY, "IBM", Side.BUY, Decimal(5), Decimal(200))
     with ledger.write() as connection:
-        again = RiskDecision(intent, Outcome.APPROVED, Decimal(5), (), ())
+        again = RiskDecision(intent, Outcome.APPROVED, Decimal(5), (), (), reduce_only=False)
         assert order_log.create(connection, again, order_type="market", time_in_force="day", at=ledger.now()) is None
         assert connection.execute(select(orders.c.quantity)).scalars().all() == [100]
 
@@ -292,14 +293,15 @@ def test_a_part_filled_order_is_booked_for_its_part_and_expires(ledger: Ledger, 
     cap = int(bar.volume * ExecutionSettings().participation_cap)
     approve(ledger, quantity=cap + 10)
     with ledger.read() as connection:
-        assert working_exposure(connection) == {"IBM": cap + 10}
+        (working,) = order_log.with_status(connection, order_log.OPEN)
+        assert working.remaining == cap + 10
     desk.submit(MONDAY)
     done = desk.settle(TUESDAY, {"IBM": bar})
     assert (done.fills, done.expired) == (1, 1)
     assert kinds(ledger) == ["approved", "submitting", "accepted", "partially_filled", "expired"]
     with ledger.read() as connection:
         assert books.holding_of(connection, "IBM").quantity == cap
-        assert working_exposure(connection) == {}
+        assert order_log.with_status(connection, order_log.OPEN) == []
     assert sound(ledger)
 
 

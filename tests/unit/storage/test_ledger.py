@@ -80,7 +80,7 @@ def test_times_come_back_in_utc_and_naive_times_are_refused(ledger: Ledger) -> N
 def test_frame_has_the_table_s_columns_even_when_empty(ledger: Ledger) -> None:
     assert ledger.frame("fills").is_empty()
     assert "execution_id" in ledger.frame("fills").columns
-    with pytest.raises(LedgerError, match="it has: account_snapshots"):
+    with pytest.raises(LedgerError, match="it has: account_events"):
         ledger.frame("nothing")
 
 
