@@ -1,16 +1,12 @@
-"""``quant ledger`` (schema) and ``quant control`` (control mode)."""
+"""``quant ledger``: the schema."""
 
 from __future__ import annotations
-
-from typing import Annotated
 
 import typer
 
 from quant_dagster.cli.options import Json, open_context
-from quant_dagster.errors import ConfigurationError
 
 ledger_app = typer.Typer(help="The ledger's schema.")
-control_app = typer.Typer(help="The control mode: NORMAL, PAUSE, REDUCE, EMERGENCY.")
 
 
 @ledger_app.command()
@@ -41,36 +37,3 @@ def check(json: Json = False) -> None:
     print_facts(facts, title="Ledger", as_json=json)
     if not facts["ok"]:
         raise typer.Exit(1)
-
-
-@control_app.command()
-def show(json: Json = False) -> None:
-    """The mode in force, who set it and why."""
-    from quant_dagster.cli.output import print_facts
-    from quant_dagster.risk.control import read_mode
-
-    context = open_context()
-    context.ledger.require_current()
-    state = read_mode(context.ledger)
-    facts = {"mode": state.mode.name, "actor": state.actor, "reason": state.reason, "since": state.since}
-    print_facts(facts, title="Control mode", as_json=json)
-
-
-@control_app.command(name="set")
-def set_(
-    mode: Annotated[str, typer.Argument(help="NORMAL, PAUSE, REDUCE or EMERGENCY.")],
-    actor: Annotated[str, typer.Option("--actor", help="Your name.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why.")],
-    json: Json = False,
-) -> None:
-    """Set the mode."""
-    from quant_dagster.cli.output import print_facts
-    from quant_dagster.risk.control import ControlMode, set_mode
-
-    if mode.upper() not in ControlMode.__members__:
-        raise ConfigurationError(f"control mode '{mode}' is unknown; choose from {', '.join(ControlMode.__members__)}")
-    context = open_context()
-    context.ledger.upgrade()
-    state = set_mode(context.ledger, ControlMode[mode.upper()], person=actor, reason=reason)
-    facts = {"mode": state.mode.name, "actor": state.actor, "reason": state.reason, "since": state.since}
-    print_facts(facts, title="Control mode", as_json=json)

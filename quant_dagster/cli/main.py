@@ -61,6 +61,7 @@ def build() -> typer.Typer:
         return app
     from quant_dagster.cli import (
         actions_commands,
+        control_commands,
         data_commands,
         feature_commands,
         inspect_commands,
@@ -76,7 +77,7 @@ def build() -> typer.Typer:
         verify_commands,
     )
 
-    for module in (trading_commands, inspect_commands, model_commands, operations_commands):
+    for module in (trading_commands, inspect_commands, model_commands, operations_commands, control_commands):
         module.register(app)
     app.add_typer(verify_commands.app, name="verify")
     app.add_typer(data_commands.app, name="data")
@@ -88,7 +89,6 @@ def build() -> typer.Typer:
     app.add_typer(lake_commands.app, name="lake")
     app.add_typer(market_store_commands.app, name="market-store")
     app.add_typer(ledger_commands.ledger_app, name="ledger")
-    app.add_typer(ledger_commands.control_app, name="control")
     return app
 
 

@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 
 from quant_dagster.accounting import books
 from quant_dagster.accounting.snapshots import AccountSnapshot
+from quant_dagster.cycle.gatekeeping import Gatekeeper
+from quant_dagster.cycle.risk_actions import advance
 from quant_dagster.cycle.signal_selection import after_opportunity_cost
 from quant_dagster.cycle.wishes import ApprovalInputs, concluded, flattened, order_intent, wish_for
 from quant_dagster.errors import OrderError
 from quant_dagster.execution import order_log
-from quant_dagster.execution.portfolio_view import portfolio_view
+from quant_dagster.execution.orders import Order
 from quant_dagster.execution.verdicts import record as record_verdict
 from quant_dagster.observability import audit
-from quant_dagster.risk.control import ControlMode, current
-from quant_dagster.risk.gate import Outcome, RiskDecision
+from quant_dagster.risk.gate import Origin, Outcome, RiskDecision
 from quant_dagster.settings import Settings
 from quant_dagster.storage.ledger import Ledger
 from quant_dagster.storage.ledger_tables import cycles, decisions, orders
 from quant_dagster.strategies.decisions import Action, Decision, cycle_id
-
-if TYPE_CHECKING:
-    from quant_dagster.risk.gate.gate import Gate
 
 ZERO = Decimal(0)
 
@@ -47,13 +45,18 @@ def approve(
     settings: Settings,
     inputs: ApprovalInputs,
     value_account: Callable[[Connection], AccountSnapshot],
+    decided_at: datetime,
 ) -> Approval:
     """Decide every symbol once, pass what wants to trade through the risk gate, and write it all down.
+
+    Automatic actions at work come first: their orders are made before anything else is decided.
 
     Parameters
     ----------
     value_account
         Values the account at the session's closes, on the connection of the deciding transaction.
+    decided_at
+        The session's last instant: lockouts that are in force then count.
 
     Raises
     ------
@@ -69,10 +72,10 @@ def approve(
             return _decided_before(connection, cycle, inputs.session)
         refuse_older_session(connection, settings, inputs.session)
         books.require_balance(connection)
-        mode = current(connection).mode
         account = value_account(connection)
-        gate = _gate(connection, settings, inputs, account, mode)
-        made, verdicts = _decide_all(settings, inputs, account, mode, gate, connection, cycle)
+        gate = Gatekeeper(connection, settings, inputs, account, decided_at=decided_at, now=ledger.now())
+        advance(connection, gate, settings, inputs.session, ledger.now())
+        made, verdicts = _decide_all(settings, inputs, account, gate, connection, cycle)
         _write(connection, ledger, settings, inputs, cycle, made, verdicts)
         counts = {action.value: sum(d.action is action for d in made) for action in Action}
         approved = sum(verdict.outcome is not Outcome.REJECTED for verdict in verdicts.values())
@@ -101,13 +104,14 @@ def _decide_all(
     settings: Settings,
     inputs: ApprovalInputs,
     account: AccountSnapshot,
-    mode: ControlMode,
-    gate: Gate,
+    gate: Gatekeeper,
     connection: Connection,
     cycle: str,
 ) -> tuple[list[Decision], dict[str, RiskDecision]]:
     held = {symbol: holding.quantity for symbol, holding in books.balances(connection).holdings.items()}
     equity = float(account.equity)
+    mode = gate.permission.mode
+    on_way = {order.symbol for order in order_log.with_status(connection, order_log.OPEN) if _closes_by_action(order)}
     wishes = [
         wish_for(settings, inputs, state, held.get(state.symbol, ZERO), equity, mode, cycle)
         for state in sorted((*inputs.states, *flattened(inputs, mode)), key=lambda state: state.symbol)
@@ -120,6 +124,10 @@ def _decide_all(
         if wish.side is None:
             made.append(wish.decision)
             continue
+        if wish.decision.symbol in on_way:
+            left = replace(wish.decision, action=Action.HOLD, target_quantity=wish.decision.current_quantity)
+            made.append(replace(left, reasons=("risk_action", *wish.decision.reasons)))
+            continue
         facts = gate.facts.get(wish.decision.symbol)
         tick = facts.tick_size if facts is not None else Decimal("0.01")
         verdict = gate.check(order_intent(settings, wish, tick))
@@ -128,24 +136,8 @@ def _decide_all(
     return sorted(made, key=lambda decision: decision.symbol), verdicts
 
 
-def _gate(
-    connection: Connection, settings: Settings, inputs: ApprovalInputs, account: AccountSnapshot, mode: ControlMode
-) -> Gate:
-    from quant_dagster.risk.gate.gate import Gate  # brings the compiler
-
-    decided = {state.symbol: state.facts for state in inputs.states if state.facts is not None}
-    return Gate(
-        limits=settings.risk,
-        mode=mode,
-        session=inputs.session,
-        sessions_since=inputs.sessions_since,
-        facts={**inputs.held_facts, **decided},
-        portfolio=portfolio_view(connection, account, inputs.session),
-        scenario_returns=inputs.scenario_returns,
-        scenario_symbols=inputs.scenario_symbols,
-        allow_short=settings.portfolio.allow_short,
-        volume_required=inputs.volume_required,
-    )
+def _closes_by_action(order: Order) -> bool:
+    return order.origin == Origin.ACTION and order.stop_price is None
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------

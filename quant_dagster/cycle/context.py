@@ -24,6 +24,7 @@ from quant_dagster.market_data.membership import Membership, Survivorship
 from quant_dagster.market_data.universe import Universe, load_universe
 from quant_dagster.market_data.vendors.protocol import Vendor
 from quant_dagster.market_data.vendors.registry import build_vendor
+from quant_dagster.risk.permission import read_permission
 from quant_dagster.settings import PROJECT_ROOT, LiveVendorsSettings, Settings, load_settings
 from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.ledger import Clock, Ledger, utc_now
@@ -216,7 +217,12 @@ class TradingContext:
     @cached_property
     def desk(self) -> ExecutionDesk:
         """Orders between the ledger and the broker."""
-        return ExecutionDesk(self.ledger, self.broker, lease_seconds=self.settings.execution.lease_seconds)
+        return ExecutionDesk(
+            self.ledger,
+            self.broker,
+            lease_seconds=self.settings.execution.lease_seconds,
+            mode=lambda: read_permission(self.ledger, self.settings, self.home).mode,
+        )
 
     @cached_property
     def feature_memory(self) -> FeatureMemory:

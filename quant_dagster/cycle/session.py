@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import cached_property
 
 import numpy as np
@@ -15,9 +16,11 @@ from sqlalchemy import Connection, select
 from quant_dagster.accounting import books
 from quant_dagster.accounting.snapshots import AccountSnapshot, Mark, record_snapshot, stored_snapshot, value_account
 from quant_dagster.cycle import history
+from quant_dagster.cycle.account_watch import watch_account
 from quant_dagster.cycle.approval import Approval, approve, refuse_older_session
 from quant_dagster.cycle.context import TradingContext, code_version
 from quant_dagster.cycle.factors import store_factors
+from quant_dagster.cycle.gatekeeping import closing_instant
 from quant_dagster.cycle.inputs import approval_inputs, market_state
 from quant_dagster.cycle.model_watch import watch_models
 from quant_dagster.cycle.modelling import forecast_panel
@@ -25,6 +28,7 @@ from quant_dagster.cycle.pairs import follow_pairs
 from quant_dagster.cycle.reconciling import reconcile_range
 from quant_dagster.cycle.registry import register_models, store_importance
 from quant_dagster.cycle.restatement import rebuild_restated
+from quant_dagster.cycle.risk_actions import withdraw
 from quant_dagster.cycle.signal_selection import measure_alphas, settings_now
 from quant_dagster.errors import DataUnavailableError
 from quant_dagster.execution import order_log
@@ -37,6 +41,7 @@ from quant_dagster.market_data.ingest import load_panel
 from quant_dagster.market_data.panel import Panel
 from quant_dagster.observability import audit
 from quant_dagster.risk.control import ControlMode, escalate
+from quant_dagster.risk.permission import enforce_kill, read_permission
 from quant_dagster.storage.ledger import insert_new
 from quant_dagster.storage.ledger_tables import cycles, decisions
 from quant_dagster.storage.types import money
@@ -205,6 +210,7 @@ class SessionCycle:
             if float(snapshot.drawdown) > limit:
                 reason = f"drawdown {float(snapshot.drawdown):.1%} is over risk.max_drawdown {limit:.1%}"
                 escalate(connection, ControlMode.REDUCE, actor="drawdown", reason=reason, at=now)
+            watch_account(connection, context, self.session, marks)
         return total
 
     def account(self) -> AccountSnapshot:
@@ -212,6 +218,14 @@ class SessionCycle:
         with self.context.ledger.read() as connection:
             recorded = stored_snapshot(connection, self.session)
             return recorded or value_account(connection, self._marks(connection), self.session)
+
+    def value(self, connection: Connection) -> AccountSnapshot:
+        """The account at this session's closes, on a transaction's connection; nothing is stored."""
+        return value_account(connection, self._marks(connection), self.session)
+
+    def prices(self, connection: Connection) -> dict[str, Decimal]:
+        """The newest close up to this session of everything held."""
+        return {symbol: mark.price for symbol, mark in self._marks(connection).items()}
 
     # -- views ------------------------------------------------------------------------------------------------------
 
@@ -276,14 +290,20 @@ class SessionCycle:
     # -- decisions --------------------------------------------------------------------------------------------------
 
     def approve(self) -> Approval:
-        """Settle what is due, then decide every symbol once and approve orders, in one transaction."""
-        self.settle()
+        """Settle what is due, then decide every symbol once and approve orders, in one transaction.
+
+        Kill conditions are obeyed first, and what automatic actions do not want at work is withdrawn.
+        """
         context = self.context
+        enforce_kill(context.ledger, context.settings, context.home)
+        self.settle()
+        withdraw(context, self.session, read_permission(context.ledger, context.settings, context.home).mode)
         return approve(
             context.ledger,
             context.settings,
             approval_inputs(context, self.session, self.panel),
-            lambda connection: value_account(connection, self._marks(connection), self.session),
+            self.value,
+            closing_instant(context.calendar, self.session),
         )
 
     def submit(self) -> Settlement:

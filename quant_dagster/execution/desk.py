@@ -6,7 +6,7 @@ for it by id, and only an order it has never seen is sent again. A fill is recor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -37,9 +37,20 @@ class Settlement:
 
 
 class ExecutionDesk:
-    """Orders between the ledger and a broker."""
+    """Orders between the ledger and a broker.
 
-    def __init__(self, ledger: Ledger, broker: Broker, *, lease_seconds: float) -> None:
+    Parameters
+    ----------
+    lease_seconds
+        How long the broker stays ours if this process dies.
+    mode
+        The control mode in force, asked before each order is sent; default: the one in the ledger.
+    """
+
+    def __init__(
+        self, ledger: Ledger, broker: Broker, *, lease_seconds: float, mode: Callable[[], ControlMode] | None = None
+    ) -> None:
+        self.mode = mode or (lambda: read_mode(ledger).mode)
         self.ledger = ledger
         self.broker = broker
         self.lease_seconds = lease_seconds
@@ -139,7 +150,7 @@ class ExecutionDesk:
         """The verdict and the control mode are read again at the last moment; an unreadable one sends nothing."""
         with self.ledger.read() as connection:
             verdicts.require(connection, order)
-        mode = read_mode(self.ledger).mode
+        mode = self.mode()
         if mode is ControlMode.NORMAL:
             return True
         with self.ledger.read() as connection:

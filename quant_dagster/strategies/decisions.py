@@ -32,6 +32,7 @@ REASONS = {
     "within_buffer": "the position is within portfolio.rebalance_buffer of its target",
     "at_target": "the position is its target",
     "flatten": "the control mode is EMERGENCY: every position is closed",
+    "risk_action": "an automatic action is closing the position: 'quant risk actions' says which",
     "trend_long": "the trend alpha is long",
     "trend_short": "the trend alpha is short",
     "mean_reversion_long": "the mean-reversion alpha is long",

@@ -17,6 +17,7 @@ from quant_dagster.risk.gate import checks as at
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int8]
+Ranks = NDArray[np.int64]
 
 NORMAL, PAUSE = 0.0, 1.0
 VERDICT, MEASURED, BOUND = 0, 1, 2
@@ -46,30 +47,40 @@ def closable_shares(row: Floats, sign: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def tail_mean(pnl: Floats, tail: float, worst: Floats) -> float:
-    """Mean loss in the worst ``tail`` of the scenarios, the last of them by its fraction.
+def tail_mean(pnl: Floats, history: Floats, value: float, tail: float, worst: Floats, ranks: Ranks) -> float:
+    """Mean loss of ``pnl + value * history`` in the worst ``tail`` scenarios, the last of them by its fraction.
 
     Parameters
     ----------
-    pnl
-        Profit or loss per scenario.
+    pnl, history
+        Profit or loss of a portfolio and return of a symbol, per scenario.
+    value
+        Value of the symbol to be added.
     tail
         How many scenarios are the tail, at least one; may be fractional.
     worst
         Room for ``ceil(tail)`` numbers.
+    ranks
+        The numbers of all scenarios in any order; those of the tail are brought to the front. The tail hardly changes
+        from one order to the next, so that looking there first leaves little to sort. The answer is the same bits.
     """
     count = len(worst)
     for k in range(count):
         worst[k] = np.inf
-    last = np.inf
-    for x in pnl:
-        if x < last:
-            k = count - 1
-            while k > 0 and worst[k - 1] > x:
-                worst[k] = worst[k - 1]
-                k -= 1
-            worst[k] = x
-            last = worst[count - 1]
+    for n in range(len(ranks)):
+        scenario = ranks[n]
+        x = pnl[scenario] + value * history[scenario]
+        if n >= count:
+            if x >= worst[count - 1]:
+                continue
+            ranks[n] = ranks[count - 1]
+        k = min(n, count - 1)
+        while k > 0 and worst[k - 1] > x:
+            worst[k] = worst[k - 1]
+            ranks[k] = ranks[k - 1]
+            k -= 1
+        worst[k] = x
+        ranks[k] = scenario
     whole = int(tail + 1e-12)
     total = 0.0
     for k in range(whole):
@@ -78,13 +89,6 @@ def tail_mean(pnl: Floats, tail: float, worst: Floats) -> float:
         total += (tail - whole) * worst[whole]
         return -total / tail
     return -total / whole
-
-
-@njit(cache=True, nogil=True)
-def _tail_with(pnl: Floats, row: Floats, value: float, tail: float, scratch: Floats, worst: Floats) -> float:
-    for k in range(len(pnl)):
-        scratch[k] = pnl[k] + value * row[k]
-    return tail_mean(scratch, tail, worst)
 
 
 @njit(cache=True, nogil=True)
@@ -161,8 +165,8 @@ def check_order(
     limits: Floats,
     returns: Floats,
     pnl: Floats,
-    scratch: Floats,
     worst: Floats,
+    ranks: Ranks,
     out: Floats,
 ) -> float:
     """The largest quantity of one order that passes every check, up to ``quantity``; 0: rejected. Commits nothing.
@@ -189,8 +193,8 @@ def check_order(
         One-session returns, shape (symbols, scenarios), no NaN.
     pnl
         Profit or loss of the committed positions per scenario.
-    scratch, worst
-        Room for one row of scenarios and for the tail.
+    worst, ranks
+        Room for the tail, and the numbers of the scenarios, see `tail_mean`.
     out
         Shape (3, checks): filled with each check's verdict, what was measured, and the limit.
     """
@@ -352,7 +356,7 @@ def check_order(
     # -- the tail -----------------------------------------------------------------------------------------------------
     size: float = _check_tail(
         i, sign, quantity, allowed, end, reducing, closable, account, symbols, limits, returns, pnl,
-        scratch, worst, out
+        worst, ranks, out
     )  # fmt: skip
     return size
 
@@ -371,8 +375,8 @@ def _check_tail(
     limits: Floats,
     returns: Floats,
     pnl: Floats,
-    scratch: Floats,
     worst: Floats,
+    ranks: Ranks,
     out: Floats,
 ) -> float:
     """CVaR with the order as far as the other checks allow it; scales it to the largest size that passes."""
@@ -392,7 +396,7 @@ def _check_tail(
         out[VERDICT, at.CVAR_BREACH] = at.SCALED if low >= 1.0 else at.FAILED
         return min(allowed, low * lot)
     history = returns[i]
-    with_order = _tail_with(pnl, history, start + asked * a_share, tail, scratch, worst)
+    with_order = tail_mean(pnl, history, start + asked * a_share, tail, worst, ranks)
     out[MEASURED, at.CVAR_BREACH] = with_order / equity
     if with_order <= limit * (1.0 + ROUNDING):
         out[VERDICT, at.CVAR_BREACH] = at.PASSED
@@ -400,20 +404,18 @@ def _check_tail(
     if reducing:
         out[VERDICT, at.CVAR_BREACH] = at.EXEMPT
         return min(allowed, asked)
-    before = _tail_with(pnl, history, start, tail, scratch, worst)
+    before = tail_mean(pnl, history, start, tail, worst, ranks)
     if before > limit and with_order <= before:
         # Over the limit already, and the order lowers it.
         out[VERDICT, at.CVAR_BREACH] = at.PASSED
         out[BOUND, at.CVAR_BREACH] = before / equity
         return min(allowed, asked)
     # CVaR is convex in the size: where the least size passes, those that pass reach from it to one bound.
-    if _tail_with(pnl, history, start + low * lot * a_share, tail, scratch, worst) <= limit * (1.0 + ROUNDING):
+    if tail_mean(pnl, history, start + low * lot * a_share, tail, worst, ranks) <= limit * (1.0 + ROUNDING):
         high = np.ceil(asked / lot)
         while high - low > 1.0:
             middle = np.floor((low + high) / 2.0)
-            if _tail_with(pnl, history, start + middle * lot * a_share, tail, scratch, worst) <= limit * (
-                1.0 + ROUNDING
-            ):
+            if tail_mean(pnl, history, start + middle * lot * a_share, tail, worst, ranks) <= limit * (1.0 + ROUNDING):
                 low = middle
             else:
                 high = middle
@@ -518,13 +520,13 @@ def check_many(
     lapse before the symbol's next one.
     """
     out = np.empty((3, said.shape[1]))
-    scratch = np.empty(len(pnl))
+    ranks = np.arange(len(pnl))
     worst = np.empty(int(np.ceil(limits[at.TAIL] - 1e-12)))
     for n in range(len(rows)):
         i, sign = rows[n], signs[n]
         size = check_order(
             i, sign, quantities[n], order_prices[n], 0, account, symbols, sectors, counterparties,
-            limits, returns, pnl, scratch, worst, out,
+            limits, returns, pnl, worst, ranks, out,
         )  # fmt: skip
         approved[n] = size
         for k in range(said.shape[1]):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -124,7 +124,10 @@ class Desk:
                     )
                 )  # fmt: skip
         marks = {name: Mark(Decimal(str(facts(name).price)), WEDNESDAY) for name in SYMBOLS} | self.extra_marks
-        return approve(self.ledger, chosen, given, lambda connection: value_account(connection, marks, given.session))
+        return approve(
+            self.ledger, chosen, given, lambda connection: value_account(connection, marks, given.session),
+            datetime(2013, 2, 27, 20, 59, 59, tzinfo=UTC),
+        )  # fmt: skip
 
     def decided(self, symbol: str = "IBM") -> Any:
         with self.ledger.read() as connection:
@@ -395,7 +398,10 @@ def codes_in_source() -> set[str]:
     """Every reason the approval and the gate can give, read from their source."""
     found = set()
     alphas = sorted((PACKAGE / "strategies" / "alphas").glob("*.py"))
-    others = ("cycle/wishes.py", "cycle/signal_selection.py", "risk/gate/checks.py", "risk/gate/gate.py", "risk/sizing.py")
+    others = (
+        "cycle/wishes.py", "cycle/signal_selection.py", "cycle/approval.py", "risk/gate/checks.py",
+        "risk/gate/gate.py", "risk/sizing.py",
+    )  # fmt: skip
     for file in (*alphas, *(PACKAGE / name for name in others)):
         text = file.read_text(encoding="utf-8")
         strings = {node.value for node in ast.walk(ast.parse(text))

@@ -13,7 +13,6 @@ from quant_dagster.cycle.model_watch import events
 from quant_dagster.cycle.modelling import forecast_parameters, stored_weights
 from quant_dagster.cycle.validation import validate
 from quant_dagster.errors import ConfigurationError, DataUnavailableError
-from quant_dagster.market_data.ingest import load_panel
 from quant_dagster.settings import load_settings
 from quant_dagster.storage.tables import TABLES
 from tests.unit.forecasting.real_returns import stock_panel

@@ -19,7 +19,7 @@ from quant_dagster.execution import order_log, verdicts
 from quant_dagster.execution.broker import SessionBar
 from quant_dagster.execution.desk import ExecutionDesk
 from quant_dagster.execution.lease import broker_lease
-from quant_dagster.execution.orders import OrderStatus, client_order_id
+from quant_dagster.execution.orders import OrderEvent, OrderEventKind, OrderStatus, client_order_id
 from quant_dagster.execution.paper import PaperBroker
 from quant_dagster.observability import audit
 from quant_dagster.operations.verification import verify_ledger
@@ -303,6 +303,70 @@ def test_a_part_filled_order_is_booked_for_its_part_and_expires(ledger: Ledger, 
         assert books.holding_of(connection, "IBM").quantity == cap
         assert order_log.with_status(connection, order_log.OPEN) == []
     assert sound(ledger)
+
+
+@pytest.mark.parametrize(
+    "change", ["outcome = 'rejected'", "approved_quantity = 1", "symbol = 'AAPL'", "event_id = 'x'"]
+)
+def test_an_order_without_its_approval_is_never_sent(ledger: Ledger, desk: ExecutionDesk, change: str) -> None:
+    order_id = approve(ledger)
+    with ledger.write() as connection:
+        connection.exec_driver_sql(f"UPDATE risk_events SET {change}")
+    with pytest.raises(OrderError, match="has no approval of the risk gate in the ledger: it is not sent"):
+        desk.submit(MONDAY)
+    assert desk.broker.find(order_id) is None
+    (problem,) = verify_ledger(ledger).problems
+    assert "has no approval of the risk gate" in problem
+
+
+def test_the_mode_is_asked_again_before_each_order(ledger: Ledger, broker: PaperBroker) -> None:
+    approve(ledger)
+    desk = ExecutionDesk(ledger, broker, lease_seconds=60, mode=lambda: ControlMode.PAUSE)
+    assert desk.submit(MONDAY).sent == 0
+    assert kinds(ledger) == ["approved", "canceled"]
+
+
+def cancelled(ledger: Ledger, desk: ExecutionDesk, order_id: str) -> tuple[int, list[str]]:
+    return desk.cancel([order_id], TUESDAY, reason="test"), kinds(ledger)
+
+
+def test_an_order_that_was_not_sent_is_withdrawn(ledger: Ledger, desk: ExecutionDesk) -> None:
+    assert cancelled(ledger, desk, approve(ledger)) == (1, ["approved", "canceled"])
+    assert desk.submit(MONDAY).sent == 0
+    assert sound(ledger)
+
+
+def test_a_working_order_is_cancelled_at_the_broker(ledger: Ledger, desk: ExecutionDesk) -> None:
+    order_id = approve(ledger)
+    desk.submit(MONDAY)
+    done = cancelled(ledger, desk, order_id)
+    assert done == (1, ["approved", "submitting", "accepted", "pending_cancel", "canceled"])
+    assert cancelled(ledger, desk, order_id)[0] == 0, "once"
+    assert desk.settle(TUESDAY, bars(TUESDAY)).fills == 0
+    assert sound(ledger)
+
+
+def test_an_order_that_filled_before_it_was_cancelled_stays_filled(ledger: Ledger, desk: ExecutionDesk) -> None:
+    order_id = approve(ledger)
+    desk.submit(MONDAY)
+    desk.broker.trade_session(TUESDAY, bars(TUESDAY))
+    assert cancelled(ledger, desk, order_id)[0] == 0
+    assert desk.settle(TUESDAY, bars(TUESDAY)).fills == 1
+    assert kinds(ledger)[-2:] == ["pending_cancel", "filled"]
+    assert sound(ledger)
+
+
+def test_an_order_the_broker_has_but_the_ledger_does_not_know_of_is_cancelled_too(
+    ledger: Ledger, desk: ExecutionDesk
+) -> None:
+    order_id = approve(ledger)
+    with ledger.write() as connection:
+        event = OrderEvent(order_id, OrderEventKind.SUBMITTING, MONDAY, {})
+        order_log.record(connection, event, actor="desk", at=ledger.now())
+        order = order_log.get(connection, order_id)
+    desk.broker.submit(order)
+    assert cancelled(ledger, desk, order_id)[0] == 1
+    assert kinds(ledger)[-3:] == ["accepted", "pending_cancel", "canceled"]
 
 
 def test_an_event_of_an_unknown_order_is_an_error(ledger: Ledger) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -141,3 +142,109 @@ def test_commission_has_a_minimum_and_a_cap() -> None:
     assert commission(Decimal(1000), Decimal(50), COSTS) == 5
     assert commission(Decimal(10), Decimal(50), COSTS) == 1
     assert commission(Decimal(10), Decimal(5), COSTS) == Decimal("0.5")
+
+
+def closing(number: int = 2, side: Side = Side.SELL, quantity: int = 100, stop: str | None = None) -> Order:
+    """An order that may only reduce, decided on Tuesday."""
+    return replace(
+        order(quantity, side, TUESDAY, number, "day" if stop is None else "gtc"), reduce_only=1,
+        stop_price=None if stop is None else Decimal(stop),
+    )  # fmt: skip
+
+
+def hold(broker: PaperBroker, quantity: int = 100, side: Side = Side.BUY) -> None:
+    """A position opened at Tuesday's open."""
+    broker.submit(order(quantity, side))
+    broker.trade_session(TUESDAY, {"IBM": real_bar(TUESDAY)})
+
+
+@pytest.mark.parametrize(("side", "opposite"), [(Side.BUY, Side.SELL), (Side.SELL, Side.BUY)])
+@pytest.mark.parametrize(
+    ("asked", "filled", "status"), [(60, 60, "filled"), (100, 100, "filled"), (130, 100, "canceled")]
+)
+def test_what_may_only_reduce_never_goes_through_zero(broker, side, opposite, asked, filled, status) -> None:
+    hold(broker, side=side)
+    broker.submit(closing(side=opposite, quantity=asked))
+    broker.trade_session(WEDNESDAY, {"IBM": real_bar(WEDNESDAY)})
+    report = broker.find("o2")
+    assert (report.filled_quantity, report.status.value) == (filled, status)
+
+
+def test_what_may_only_reduce_is_cancelled_where_nothing_is_held_or_it_would_enlarge(broker: PaperBroker) -> None:
+    broker.submit(closing())
+    broker.trade_session(WEDNESDAY, {"IBM": real_bar(WEDNESDAY)})
+    assert (broker.find("o2").status, broker.find("o2").reason) == (ReportedStatus.CANCELED, "reduce_only:no_position")
+    hold(broker)
+    broker.submit(closing(3, Side.BUY))
+    broker.trade_session(WEDNESDAY, {"IBM": real_bar(WEDNESDAY)})
+    assert broker.find("o3").status is ReportedStatus.CANCELED
+
+
+@pytest.mark.parametrize(
+    ("side", "stop", "reference"),
+    [
+        (Side.SELL, "low+0.10", "stop"), (Side.SELL, "low", "stop"), (Side.SELL, "low-0.01", None),
+        (Side.SELL, "open", "open"), (Side.SELL, "open+1", "open"),
+        (Side.BUY, "high-0.10", "stop"), (Side.BUY, "high", "stop"), (Side.BUY, "high+0.01", None),
+        (Side.BUY, "open-1", "open"),
+    ],
+)  # fmt: skip
+def test_a_stop_fills_at_its_price_or_at_the_open_that_jumped_over_it(broker, side, stop, reference) -> None:
+    bar = real_bar(WEDNESDAY)
+    name, _, offset = stop.replace("-", "+-").partition("+")
+    price = Decimal(repr(getattr(bar, name))) + Decimal(offset or 0)
+    hold(broker, side=Side.BUY if side is Side.SELL else Side.SELL)
+    broker.submit(closing(side=side, stop=str(price)))
+    broker.trade_session(WEDNESDAY, {"IBM": bar})
+    fills = broker.executions(["o2"])
+    if reference is None:
+        assert fills == []
+        assert (broker.find("o2").status, broker.find("o2").reason) == (ReportedStatus.WORKING, "stop_not_reached")
+        return
+    (fill,) = fills
+    assert fill.provenance["priced_at"] == reference
+    assert fill.reference_price == (Decimal(repr(bar.open)) if reference == "open" else price)
+    assert bar.low <= float(fill.price) <= bar.high
+
+
+def test_with_closes_only_a_stop_is_held_against_the_close(tmp_path: Path) -> None:
+    broker = PaperBroker(tmp_path / "a.db", COSTS, volume_required=False)
+    hold(broker)
+    bar = replace(real_bar(WEDNESDAY), open=None, high=None, low=None, volume=None)
+    broker.submit(closing(2, quantity=40, stop=str(Decimal(repr(bar.close)) - 1)))
+    broker.submit(closing(3, quantity=40, stop=str(Decimal(repr(bar.close)))))
+    broker.trade_session(WEDNESDAY, {"IBM": bar})
+    assert broker.find("o2").status is ReportedStatus.WORKING
+    assert broker.executions(["o3"])[0].provenance["priced_at"] == "close"
+
+
+def test_an_exit_at_the_open_leaves_nothing_for_the_stop(broker: PaperBroker) -> None:
+    hold(broker)
+    bar = real_bar(WEDNESDAY)
+    broker.submit(closing(1 + 1, stop=str(Decimal(repr(bar.low)) + Decimal("0.01"))))
+    broker.submit(order(100, Side.SELL, TUESDAY, 3))
+    broker.trade_session(WEDNESDAY, {"IBM": bar})
+    assert broker.find("o3").status is ReportedStatus.FILLED
+    assert broker.find("o2").status is ReportedStatus.CANCELED
+    assert broker.executions(["o2"]) == []
+
+
+def test_a_cancelled_order_never_fills(broker: PaperBroker) -> None:
+    broker.submit(order())
+    assert broker.cancel("o1", MONDAY).status is ReportedStatus.CANCELED
+    broker.trade_session(TUESDAY, {"IBM": real_bar(TUESDAY)})
+    assert broker.executions(["o1"]) == []
+    assert broker.cancel("never", MONDAY) is None
+    hold(broker := PaperBroker(broker.path.with_name("other.db"), COSTS, volume_required=True))
+    assert broker.cancel("o1", TUESDAY).status is ReportedStatus.FILLED
+
+
+def test_a_book_of_an_earlier_version_knows_its_positions(broker: PaperBroker) -> None:
+    hold(broker)
+    with sqlite3.connect(broker.path) as book:
+        book.execute("DROP TABLE positions")
+        book.execute("ALTER TABLE orders DROP COLUMN reduce_only")
+        book.execute("ALTER TABLE orders DROP COLUMN stop_price")
+    broker.submit(closing(quantity=130))
+    broker.trade_session(WEDNESDAY, {"IBM": real_bar(WEDNESDAY)})
+    assert broker.find("o2").filled_quantity == 100

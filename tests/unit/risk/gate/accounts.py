@@ -70,7 +70,8 @@ def counterpart(one: Gate, limits: RiskSettings, **options: Any) -> ReferenceGat
     for symbol, i in exposure.row.items():
         row = exposure.rows[i]
         known = one.facts.get(symbol)
-        returns = np.where(row[at.KNOWN] > 0, exposure.returns[i], math.nan)
+        returns = exposure.returns[i].copy()
+        returns[: len(returns) - int(row[at.KNOWN])] = math.nan  # as many as are unknown; they count as no move
         books[symbol] = Book(
             price=row[at.PRICE], previous=row[at.PREVIOUS_PRICE], age=row[at.AGE], volume=row[at.VOLUME],
             sector=known.sector if known else "unknown", counterparty=known.counterparty if known else "unknown",
