@@ -115,11 +115,13 @@ def wish_for(
         expected_return=state.forecast_mean,
         expected_volatility=state.forecast_volatility,
         quality_score=state.quality_score,
-        decision_price=money(state.facts.price) if state.facts else None,
+        decision_price=money(state.facts.price) if state.facts and _priced(state.facts) else None,
         details=_details(state) | ({"flag_problem": inputs.flag_problem} if inputs.flag_problem else {}),
     )
     if state.facts is None or state.facts.price_session != inputs.session:
         return Wish(replace(base, action=Action.REJECT, reasons=("no_bar",)))
+    if not _priced(state.facts):
+        return Wish(replace(base, action=Action.REJECT, reasons=("stale_data",)))
     if mode is ControlMode.EMERGENCY:
         return _towards(settings, base, state.facts, ZERO, ("flatten",))
     if state.quarantined is not None:
@@ -136,6 +138,11 @@ def wish_for(
     if size is not None:
         base = replace(base, details=base.details | {"size": _size_details(size)})
     return _towards(settings, base, state.facts, target, reasons)
+
+
+def _priced(facts: MarketFacts) -> bool:
+    """Is the price a number one can trade at?"""
+    return bool(np.isfinite(facts.price)) and facts.price > 0
 
 
 def _target(

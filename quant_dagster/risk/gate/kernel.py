@@ -443,7 +443,7 @@ def recommit(
 ) -> None:
     """Bring the totals up to date after a change of the symbol's holding, working orders or price."""
     row = symbols[i]
-    price = row[at.PRICE] if row[at.PRICE] == row[at.PRICE] else 0.0
+    price = row[at.PRICE] if row[at.PRICE] > 0.0 and row[at.PRICE] < np.inf else 0.0  # unknown: counted elsewhere
     high, low = furthest(row, 1.0) * price, furthest(row, -1.0) * price
     account[at.NET_HIGH] += high - row[at.HIGH]
     account[at.NET_LOW] += low - row[at.LOW]

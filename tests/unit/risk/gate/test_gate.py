@@ -149,6 +149,13 @@ def test_each_reason_to_refuse(options, reason: str) -> None:
         np.testing.assert_array_equal(was, part, "a rejected order leaves no trace")
 
 
+@pytest.mark.parametrize("price", [float("nan"), float("inf"), 0.0, -5.0])
+def test_a_symbol_without_a_price_does_not_disturb_the_others(price: float) -> None:
+    one = gate(market={"A": facts(), "B": facts(price)})
+    assert one.check(intent("B")).outcome is Outcome.REJECTED
+    assert one.check(intent("A")).outcome is Outcome.APPROVED
+
+
 def test_the_last_order_of_the_session_is_allowed() -> None:
     assert gate(view={"orders_made": 999}).check(intent()).outcome is Outcome.APPROVED
 
