@@ -106,37 +106,38 @@ def test_each_limit_leaves_exactly_what_it_allows(name: str) -> None:
         assert more.approved_quantity == approved
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({"mode": ControlMode.PAUSE}, "control_pause"),
-        ({"mode": ControlMode.REDUCE}, "control_reduce"),
-        ({"mode": ControlMode.EMERGENCY}, "control_emergency"),
-        ({"breaker_open": True}, "breaker_open"),
-        ({"locked": {"A": "daily_realised_loss"}}, "daily_realised_loss"),
-        ({"locked": {None: "daily_realised_loss"}}, "daily_realised_loss"),
-        ({"market": {"A": facts(price_session=BEFORE)}}, "stale_data"),
-        ({"market": {"A": facts(price_session=date(2022, 1, 3))}}, "stale_data"),
-        ({"market": {}}, "stale_data"),
-        ({"market": {"A": facts(float("nan"))}}, "stale_data"),
-        ({"market": {"A": facts(float("inf"))}}, "stale_data"),
-        ({"market": {"A": facts(0.0, previous_price=1.0)}}, "stale_data"),
-        ({"market": {"A": facts(-5.0)}}, "stale_data"),
-        ({"market": {"A": facts(average_volume=None)}}, "participation"),
-        ({"market": {"A": facts(average_volume=0.0)}}, "participation"),
-        ({"market": {"A": facts(instrument_problem="in euros")}}, "instrument"),
-        ({"market": {"A": facts(previous_price=None)}}, "price_collar"),
-        ({"market": {"A": facts(previous_price=0.0)}}, "price_collar"),
-        ({"view": {"order_ids": frozenset({"id-A-buy"})}}, "duplicate_order"),
-        ({"working": [WorkingOrder("A", Side.BUY, 1.0)]}, "duplicate_order"),
-        ({"working": [WorkingOrder("A", Side.SELL, 1.0)], "held": {"A": 5}}, "duplicate_order"),
-        ({"view": {"orders_made": 1000}}, "order_limit"),
-        ({"held": {"Z": 10}}, "unpriced_position"),
-        ({"working": [WorkingOrder("Z", Side.SELL, 10.0)]}, "unpriced_position"),
-        ({"market": {"A": facts(), "B": facts(float("nan"))}, "held": {"B": 1}}, "unpriced_position"),
-        ({"returns": np.full((250, 3), np.nan)}, "cvar_breach"),
-    ],
-)  # fmt: skip
+# One row per reason to refuse an order whatever its size: what the account is, and the code it is refused with.
+REFUSALS = [
+    ({"mode": ControlMode.PAUSE}, "control_pause"),
+    ({"mode": ControlMode.REDUCE}, "control_reduce"),
+    ({"mode": ControlMode.EMERGENCY}, "control_emergency"),
+    ({"breaker_open": True}, "breaker_open"),
+    ({"locked": {"A": "daily_realised_loss"}}, "daily_realised_loss"),
+    ({"locked": {None: "daily_realised_loss"}}, "daily_realised_loss"),
+    ({"market": {"A": facts(price_session=BEFORE)}}, "stale_data"),
+    ({"market": {"A": facts(price_session=date(2022, 1, 3))}}, "stale_data"),
+    ({"market": {}}, "stale_data"),
+    ({"market": {"A": facts(float("nan"))}}, "stale_data"),
+    ({"market": {"A": facts(float("inf"))}}, "stale_data"),
+    ({"market": {"A": facts(0.0, previous_price=1.0)}}, "stale_data"),
+    ({"market": {"A": facts(-5.0)}}, "stale_data"),
+    ({"market": {"A": facts(average_volume=None)}}, "participation"),
+    ({"market": {"A": facts(average_volume=0.0)}}, "participation"),
+    ({"market": {"A": facts(instrument_problem="in euros")}}, "instrument"),
+    ({"market": {"A": facts(previous_price=None)}}, "price_collar"),
+    ({"market": {"A": facts(previous_price=0.0)}}, "price_collar"),
+    ({"view": {"order_ids": frozenset({"id-A-buy"})}}, "duplicate_order"),
+    ({"working": [WorkingOrder("A", Side.BUY, 1.0)]}, "duplicate_order"),
+    ({"working": [WorkingOrder("A", Side.SELL, 1.0)], "held": {"A": 5}}, "duplicate_order"),
+    ({"view": {"orders_made": 1000}}, "order_limit"),
+    ({"held": {"Z": 10}}, "unpriced_position"),
+    ({"working": [WorkingOrder("Z", Side.SELL, 10.0)]}, "unpriced_position"),
+    ({"market": {"A": facts(), "B": facts(float("nan"))}, "held": {"B": 1}}, "unpriced_position"),
+    ({"returns": np.full((250, 3), np.nan)}, "cvar_breach"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "reason"), REFUSALS)
 def test_each_reason_to_refuse(options, reason: str) -> None:
     one = gate(**options)
     before = [part.copy() for part in (one.exposure.account, one.exposure.rows, one.exposure.pnl)]
