@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 
 from quant_dagster.accounting import books
+from quant_dagster.accounting.snapshots import stored_snapshot
+from quant_dagster.cycle.construction import AccountFacts, construct_targets
 from quant_dagster.cycle.context import TradingContext, code_version
 from quant_dagster.cycle.wishes import ApprovalInputs, SymbolState
 from quant_dagster.features.compute import FeatureFrame
@@ -92,18 +94,28 @@ def approval_inputs(context: TradingContext, session: date, panel: Panel) -> App
     settings = context.settings
     scenarios = settings.risk.cvar_scenarios
     with context.ledger.read() as connection:
-        held = [s for s, holding in books.balances(connection).holdings.items() if holding.quantity]
+        holdings = {s: h.quantity for s, h in books.balances(connection).holdings.items() if h.quantity}
+        account = stored_snapshot(connection, session)
+    held = list(holdings)
     others = [symbol for symbol in held if symbol not in panel.symbols]
-    reach = max(scenarios + 1, _VOLUME_WINDOW)
+    reach = max(scenarios + 1, _VOLUME_WINDOW, settings.portfolio.construction_window + 1)
     known = load_panel(context.lake, [*panel.symbols, *others], session, lookback=reach) if others else panel
     facts = market_facts(context, session, known)
     closes = known.close[-(scenarios + 1) :]
     with np.errstate(invalid="ignore"):
         returns = closes[1:] / closes[:-1] - 1.0
+    states = _states(context, session, panel, facts)
+    construction = None
+    if account is not None and settings.portfolio.construction != "signals":
+        window = known.close[-(settings.portfolio.construction_window + 1) :]
+        with np.errstate(invalid="ignore"):
+            history = window[1:] / window[:-1] - 1.0
+        facts_of_account = AccountFacts(float(account.equity), holdings, float(account.drawdown))
+        construction = construct_targets(settings, states, facts_of_account, history, known.symbols)
     recent = known.sessions[-max(_VOLUME_WINDOW, settings.risk.max_price_age_sessions + 1) :]
     return ApprovalInputs(
         session=session,
-        states=_states(context, session, panel.symbols, facts),
+        states=states,
         held_facts={symbol: facts[symbol] for symbol in others if symbol in facts},
         scenario_returns=returns,
         scenario_symbols=known.symbols,
@@ -112,6 +124,7 @@ def approval_inputs(context: TradingContext, session: date, panel: Panel) -> App
         lake_versions={name: context.lake.version(name) for name in _TABLES},
         code_version=code_version(),
         flag_problem=flag_problem(settings),
+        construction=construction,
     )
 
 
@@ -164,9 +177,9 @@ def _terms(context: TradingContext, symbol: str, session: date) -> dict[str, Any
     }
 
 
-def _states(
-    context: TradingContext, session: date, symbols: tuple[str, ...], facts: dict[str, MarketFacts]
-) -> list[SymbolState]:
+def _states(context: TradingContext, session: date, panel: Panel, facts: dict[str, MarketFacts]) -> list[SymbolState]:
+    closes = panel.close[-context.settings.forecasting.window :]
+    observations = np.isfinite(closes).sum(axis=0)
     scores = _by_symbol(_rows(context, "quality", session))
     combined = combined_forecasts(context, _rows(context, "forecasts", session))
     flags, margin = hot_flags(context.settings), context.settings.signals.conflict_margin
@@ -175,7 +188,7 @@ def _states(
     with context.ledger.read() as connection:
         quarantined = quarantine.active(connection, session)
     states = []
-    for symbol in symbols:
+    for column, symbol in enumerate(panel.symbols):
         score, forecast = scores.get(symbol), combined.get(symbol)
         states.append(
             SymbolState(
@@ -190,6 +203,7 @@ def _states(
                 bundle=bundles.get(symbol),
                 member=symbol in members,
                 quarantined=quarantined.get(symbol),
+                observations=int(observations[column]),
             )
         )
     return states

@@ -31,7 +31,7 @@ class SymbolState:
     """What is known of a symbol at the decision; None is unknown.
 
     ``member`` is False for what is held although it has left the universe; ``quarantined`` is why it must not be
-    traded on, None if it may.
+    traded on, None if it may. ``observations`` are the sessions the forecast mean was estimated from.
     """
 
     symbol: str
@@ -45,6 +45,22 @@ class SymbolState:
     bundle: SignalBundle | None
     member: bool = True
     quarantined: str | None = None
+    observations: int | None = None
+
+
+@dataclass(frozen=True)
+class Construction:
+    """What an optimiser wants to be held: shares per symbol.
+
+    ``problem`` is why there is no portfolio (then nothing is traded for it), ``left_out`` are candidates without enough
+    history, ``notes`` what a person should know though every limit holds.
+    """
+
+    method: str
+    targets: Mapping[str, Decimal]
+    problem: str | None
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,8 @@ class ApprovalInputs:
     ``held_facts`` are those of symbols that are held but not decided on. ``scenario_returns`` has shape
     (scenarios, symbols): simple one-session returns, NaN before a symbol existed.
     ``sessions_since`` maps a session to how many sessions ago it was. ``flag_problem`` is why the feature flags in
-    force are older than the settings files, None when they are not.
+    force are older than the settings files, None when they are not. ``construction`` is the optimiser's portfolio, None
+    where each signal is sized for itself.
     """
 
     session: date
@@ -67,6 +84,7 @@ class ApprovalInputs:
     lake_versions: Mapping[str, int | None]
     code_version: str
     flag_problem: str | None = None
+    construction: Construction | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +152,8 @@ def wish_for(
         return Wish(replace(base, action=Action.REJECT, reasons=("no_forecast",)))
     if state.bundle is None:
         return Wish(replace(base, action=Action.REJECT, reasons=("no_features",)))
+    if inputs.construction is not None and signal is not None:
+        return _constructed(settings, base, state, signal, inputs.construction)
     target, reasons, size = _target(settings, state, signal, equity)
     if size is not None:
         base = replace(base, details=base.details | {"size": _size_details(size)})
@@ -164,6 +184,7 @@ def _target(
         expected_return=state.forecast_mean,
         daily_volatility=state.forecast_volatility,
         risk=settings.risk,
+        observations=state.observations,
     )
     if size.weight == 0:
         return ZERO, (signal.reasons, "no_volatility" if size.bound_by == "no_volatility" else "no_edge"), size
@@ -172,6 +193,18 @@ def _target(
     target = (shares / lot).to_integral_value(ROUND_DOWN) * lot
     reasons = (signal.reasons, f"bound_{size.bound_by}")
     return target, reasons if target else (*reasons, "below_one_lot"), size
+
+
+def _constructed(
+    settings: Settings, base: Decision, state: SymbolState, signal: Signal, construction: Construction
+) -> Wish:
+    """The optimiser's target; where it has none, what is held stays as it is."""
+    base = replace(base, details=base.details | {"construction": _construction_details(construction)})
+    if state.facts is None or construction.problem is not None or state.symbol in construction.left_out:
+        why = "construction_infeasible" if construction.problem is not None else "no_history"
+        return Wish(replace(base, reasons=(why, signal.reasons)))
+    target = construction.targets.get(state.symbol, ZERO)
+    return _towards(settings, base, state.facts, target, (signal.reasons, "bound_optimiser"))
 
 
 def _towards(settings: Settings, base: Decision, facts: MarketFacts, target: Decimal, reasons: tuple[str, ...]) -> Wish:
@@ -248,11 +281,21 @@ def _details(state: SymbolState) -> dict[str, Any]:
     }
 
 
+def _construction_details(construction: Construction) -> dict[str, Any]:
+    return {
+        "method": construction.method,
+        "problem": construction.problem,
+        "left_out": list(construction.left_out),
+        "notes": list(construction.notes),
+    }
+
+
 def _size_details(size: Size) -> dict[str, Any]:
     return {
         "weight": finite(size.weight),
         "kelly_weight": finite(size.kelly_weight),
         "volatility_weight": finite(size.volatility_weight),
         "cap": finite(size.cap),
+        "shrinkage": finite(size.shrinkage),
         "bound_by": size.bound_by,
     }

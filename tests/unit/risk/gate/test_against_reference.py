@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from quant_dagster.accounting.books import Side
 from quant_dagster.risk.control import ControlMode
 from quant_dagster.risk.gate import Origin, Outcome, Verdict, WorkingOrder
-from quant_dagster.risk.gate.checks import WORKING
+from quant_dagster.risk.gate.checks import EXEMPT, FAILED, NOT_APPLICABLE, PASSED, WORKING
 from quant_dagster.settings import RiskSettings
 from tests.unit.risk.gate.accounts import SYMBOLS, counterpart, facts, gate, intent
 
@@ -108,3 +108,8 @@ def test_in_bulk_the_answers_are_those_of_one_after_the_other() -> None:
     assert (approved > 0).sum() == 10, "the order limit counts in bulk as well"
     assert said.shape == (400, 24)
     np.testing.assert_allclose(many.exposure.pnl, one.exposure.pnl)
+    np.testing.assert_allclose(many.exposure.rows, one.exposure.rows)
+    np.testing.assert_allclose(many.exposure.account, one.exposure.account)
+    assert (approved.dtype, said.dtype) == (np.float64, np.int8)
+    assert set(said[:, 0]) == {PASSED}
+    assert set(said[approved == 0].max(axis=1)) <= {FAILED, NOT_APPLICABLE, EXEMPT}

@@ -13,6 +13,7 @@ from quant_dagster.errors import RiskError
 from quant_dagster.risk.control import ControlMode
 from quant_dagster.risk.expected_shortfall import expected_shortfall
 from quant_dagster.risk.gate import Origin, Outcome, Verdict, WorkingOrder
+from quant_dagster.risk.gate.checks import TURNOVER
 from quant_dagster.risk.gate.gate import LIMITS
 from quant_dagster.settings import RiskSettings
 from quant_dagster.strategies.decisions import REASONS
@@ -263,6 +264,18 @@ def test_slices_of_an_algorithm_work_beside_each_other_within_the_limits() -> No
     assert sizes == [200, 200, 100, 0]
     assert one.check(intent(quantity=1, order_id="strategy")).reasons == ("duplicate_order", "symbol_limit")
     assert "duplicate_order" in one.check(intent(order_id="0", origin=Origin.ALGORITHM)).reasons
+
+
+def test_what_the_batch_has_ordered_counts_against_turnover_and_participation() -> None:
+    one = gate(with_limits(max_turnover_per_session=0.06))
+    assert [one.check(intent(name, quantity=250)).approved_quantity for name in SYMBOLS] == [250, 250, 100]
+    assert one.exposure.account[TURNOVER] == 60_000
+    one = gate(with_limits(max_participation=0.0006))
+    slices = [intent(quantity=250, order_id=str(n), origin=Origin.ALGORITHM) for n in range(3)]
+    assert [one.check(part).approved_quantity for part in slices] == [250, 250, 100]
+    leaving = gate(with_limits(max_participation=0.0006), held={"A": 900})
+    slices = [intent(side=Side.SELL, quantity=250, order_id=str(n), origin=Origin.ALGORITHM) for n in range(3)]
+    assert [leaving.check(part).approved_quantity for part in slices] == [250, 250, 100]
 
 
 def test_shorting_is_allowed_where_it_is() -> None:

@@ -219,6 +219,20 @@ def test_a_fill_of_more_than_is_on_order_is_an_error() -> None:
         one.exposure.fill(WorkingOrder("A", Side.BUY, 11.0), 11.0, 100.0)
 
 
+def test_cash_is_reserved_for_a_buy_and_given_back_as_it_fills_or_lapses() -> None:
+    one = gate(cash=100_000)
+    one.check(intent(quantity=100))
+    cash, reserved = one.exposure.account, one.exposure.rows[0]
+    assert (cash[at.CASH], reserved[at.RESERVED]) == (90_000, 10_000)
+    one.exposure.fill(WorkingOrder("A", Side.BUY, 100.0), 25.0, 101.0)
+    assert (cash[at.CASH], reserved[at.RESERVED]) == (90_000 + 2_500 - 2_525, 7_500)
+    assert (reserved[at.WORKING], reserved[at.BUYS], reserved[at.HELD]) == (1, 75, 25)
+    one.exposure.release(WorkingOrder("A", Side.BUY, 75.0))
+    assert (cash[at.CASH], reserved[at.RESERVED]) == (100_000 - 2_525, 0)
+    assert (reserved[at.WORKING], reserved[at.BUYS]) == (0, 0)
+    assert cash[at.EQUITY] == 1e6 - 25
+
+
 def test_while_something_held_has_no_price_nothing_is_opened() -> None:
     one = gate(held={"B": 10})
     one.exposure.reprice("B", math.nan)
