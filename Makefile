@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export QUANT_HOME ?= $(CURDIR)/.quant
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check coverage format ui lock clean chaos benchmark
+.PHONY: help run test lint check coverage format ui lock clean chaos mutation benchmark
 
 help: ## What there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -58,6 +58,10 @@ coverage: $(READY) ## Branch coverage of what handles money: at least 95 %
 
 chaos: $(READY) ## Kill a replay at twenty random moments and compare the ledgers
 	@$(BIN)/pytest -m soak
+
+mutation: $(READY) ## Change lines of quant_dagster/risk and see whether a test notices
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "mutmut>=3.8"
+	@$(BIN)/python -m tests.mutation
 
 benchmark: $(READY) ## Measure the ratios of benchmarks/README.md
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
