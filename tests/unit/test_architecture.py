@@ -92,6 +92,35 @@ def test_only_the_gate_makes_risk_decisions() -> None:
     assert made == {"quant_dagster/risk/gate/gate.py"}
 
 
+def test_the_gate_is_opened_in_one_place_and_orders_are_made_in_two() -> None:
+    """The session's decisions and automatic actions: both ask the same gatekeeper, and nobody else makes an order."""
+    opened: dict[str, set[str]] = {"Gate": set(), "Gatekeeper": set(), "order_log.create": set()}
+    for name, tree in modules():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in opened:
+                opened[ast.unparse(node.func)].add(name.removeprefix("quant_dagster/"))
+    assert opened["Gate"] == {"cycle/gatekeeping.py"}
+    assert opened["Gatekeeper"] == opened["order_log.create"] == {"cycle/approval.py", "cycle/risk_actions.py"}
+
+
+def test_only_the_execution_desk_cancels_at_a_broker() -> None:
+    cancelling = {
+        name for name, tree in modules() for call in calls(tree, "cancel") if receiver(call).endswith("broker")
+    }
+    assert cancelling == {"quant_dagster/execution/desk.py"}
+
+
+def test_the_desk_looks_for_the_verdict_before_it_sends() -> None:
+    tree = dict(modules())["quant_dagster/execution/desk.py"]
+    (sending,) = [
+        f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) and "self.broker.submit(" in ast.unparse(f)
+    ]
+    body = ast.unparse(sending)
+    assert body.index("self._may_send(") < body.index("self.broker.submit(")
+    (looking,) = [f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) and f.name == "_may_send"]
+    assert "verdicts.require(" in ast.unparse(looking)
+
+
 def test_only_one_module_imports_numba() -> None:
     knowing = {name for name, tree in modules() if any(i.split(".")[0] == "numba" for i in imported(tree))}
     assert knowing == {"quant_dagster/compiled.py"}
