@@ -16,6 +16,7 @@ from assets.marts import build_mart_assets
 from assets.models import build_model_assets, build_model_checks
 from assets.partitions import session_partitions
 from assets.quality import build_contract_checks, build_quality_assets, build_quality_checks
+from assets.risk import build_risk_assets, build_risk_backtest_schedule, build_risk_checks
 from assets.trading import build_trading_assets, build_trading_checks
 from assets.validation import build_validation_assets, build_validation_checks
 from assets.vendors import build_vendor_assets, build_vendor_checks
@@ -27,6 +28,7 @@ from sensors.drift import model_drift_sensor
 from sensors.execution import execution_sensor
 from sensors.failover import failover_sensor
 from sensors.marts import marts_sensor
+from sensors.risk import build_risk_job, risk_sensor
 from sensors.schedules import (
     corporate_actions_schedule,
     daily_cycle_schedule,
@@ -63,6 +65,7 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         *build_corporate_action_assets(),
         *build_market_store_assets(),
         *build_validation_assets(),
+        *build_risk_assets(partitions),
     ]
     if settings.market_data.intraday:
         assets += build_intraday_assets(partitions, intraday_files)
@@ -75,6 +78,7 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         *build_vendor_checks(partitions),
         *build_corporate_action_checks(),
         *build_validation_checks(),
+        *build_risk_checks(partitions),
     ]
     if settings.market_data.intraday:
         checks += build_intraday_checks(partitions, settings.market_data.most_missing_minutes)
@@ -130,12 +134,19 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         executor_def=dg.in_process_executor,
         description="Judge every model out of sample, so that its weight follows; find who leads whom.",
     )
+    risk_backtest_job = dg.define_asset_job(
+        "risk_backtest",
+        selection=dg.AssetSelection.assets("var_backtest"),
+        executor_def=dg.in_process_executor,
+        description="Backtest value at risk by every method, over the universe and the account.",
+    )
     marts_job = dg.define_asset_job(
         "refresh_marts",
         selection=dg.AssetSelection.assets(*marts),
         executor_def=dg.in_process_executor,
         description="Rebuild the SQL models and run their tests.",
     )
+    risk_job = build_risk_job()
     return dg.Definitions(
         assets=[*assets, *marts],
         asset_checks=checks,
@@ -148,7 +159,9 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
             actions_job,
             store_job,
             validation_job,
+            risk_backtest_job,
             marts_job,
+            risk_job,
         ],
         schedules=[
             daily_cycle_schedule(daily_cycle, orchestration.minutes_after_close),
@@ -156,12 +169,14 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
             corporate_actions_schedule(actions_job),
             market_store_schedule(store_job),
             model_validation_schedule(validation_job),
+            build_risk_backtest_schedule(risk_backtest_job),
         ],
         sensors=[
             execution_sensor(fills_job),
             failover_sensor(reload_job),
             marts_sensor(marts_job),
             model_drift_sensor(validation_job),
+            risk_sensor(risk_job),
             failed_check_sensor(),
             run_failure_alert_sensor(),
         ],

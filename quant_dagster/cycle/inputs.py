@@ -153,6 +153,7 @@ def market_facts(context: TradingContext, session: date, panel: Panel) -> dict[s
             previous_price=float(recent[known[-2], column]) if len(known) > 1 else None,
             average_volume=float(averages[column]) if traded[:, column].any() else None,
             sector=context.sectors.get(symbol, "unknown"),
+            counterparty=context.settings.execution.broker,
             **_terms(context, symbol, session),
         )
     return facts

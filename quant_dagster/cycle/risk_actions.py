@@ -72,6 +72,7 @@ def act(context: TradingContext, session: date | None = None) -> Acted:
 
     settings = context.settings
     context.ledger.upgrade()
+    context.instruments.find("", context.now().date())  # opened before any transaction, because opening it writes
     enforce_kill(context.ledger, settings, context.home)
     chosen = session or _newest_valued(context)
     mode = read_permission(context.ledger, settings, context.home).mode

@@ -12,7 +12,10 @@ from quant_dagster.cycle import history
 from quant_dagster.cycle.anomalies import record_anomalies
 from quant_dagster.cycle.approval import Approval
 from quant_dagster.cycle.context import TradingContext
+from quant_dagster.cycle.risk_report import risk_report
 from quant_dagster.cycle.session import SessionCycle
+from quant_dagster.cycle.stress_report import stress_report
+from quant_dagster.cycle.var_backtest import backtest_all
 from quant_dagster.errors import DataUnavailableError
 
 _T = TypeVar("_T")
@@ -79,6 +82,7 @@ def run_cycle(context: TradingContext, session: date) -> CycleReport:
     report.orders, report.actions = approval.orders, dict(approval.actions)
     report.sent = timed("submit", cycle.submit).sent
     timed("close", cycle.complete)
+    timed("risk report", lambda: risk_report(context, session))
     report.equity = float(cycle.account().equity)
     return report
 
@@ -90,6 +94,8 @@ def replay(
     on_cycle: Callable[[CycleReport], None] = lambda report: None,
 ) -> list[CycleReport]:
     """Load history, then trade the last ``sessions`` sessions up to ``end`` one after the other.
+
+    What is held at the end is stressed, and the value at risk of the universe backtested.
 
     Sessions already traded are left alone, so the same replay again changes nothing and one that was killed goes on.
 
@@ -106,6 +112,12 @@ def replay(
         on_cycle(report)
         reports.append(report)
     context.progress("replaying sessions", len(days), len(days))
+    if days:
+        context.progress("stress and backtest of risk", 0, 2)
+        stress_report(context, days[-1])
+        context.progress("stress and backtest of risk", 1, 2)
+        backtest_all(context, days[-1])
+        context.progress("stress and backtest of risk", 2, 2)
     return reports
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     import pandera.polars
 
 _EXAMPLES = 3
+RISK_METHODS = (
+    "historical", "parametric", "student_t", "filtered_historical", "extreme_value", "conditional_extreme_value",
+)  # fmt: skip
 _STRUCTURAL = ("column_in_dataframe", "dtype(")
 
 
@@ -168,6 +171,8 @@ _COLUMN_RULES: dict[tuple[str, str], Rules] = {
             ("trades", "vendor"),
             ("trades", "symbol"),
             ("trades", "trade_id"),
+            ("risk_contributions", "symbol"),
+            ("stress_results", "scenario"),
         )
     },
     ("rejected_rows", "row"): (("from 1", pl.col("row") >= 1),),
@@ -214,6 +219,35 @@ _COLUMN_RULES: dict[tuple[str, str], Rules] = {
     ("trades", "price"): (("above 0", pl.col("price") > 0.0),),
     ("trades", "size"): (("above 0", pl.col("size") > 0.0),),
     ("trades", "side"): (_one_of("side", ("buy", "sell")),),
+    **{
+        (table, "method"): (_one_of("method", RISK_METHODS),)
+        for table in ("risk_measures", "risk_contributions", "var_backtests")
+    },
+    **{
+        (table, "confidence"): (("above 0.5, below 1", pl.col("confidence").is_between(0.5, 1.0, closed="none")),)
+        for table in ("risk_measures", "risk_contributions", "var_backtests")
+    },
+    **{(table, "horizon"): (("from 1", pl.col("horizon") >= 1),) for table in ("risk_measures", "risk_contributions")},
+    ("risk_measures", "volatility"): (("not negative", pl.col("volatility") >= 0.0),),
+    ("risk_measures", "gross"): (("above 0", pl.col("gross") > 0.0),),
+    ("risk_measures", "symbols"): (("from 1", pl.col("symbols") >= 1),),
+    ("risk_measures", "not_measured"): (("not negative", pl.col("not_measured") >= 0),),
+    ("risk_measures", "diagnostics"): (("JSON object", _is_json_object("diagnostics")),),
+    ("risk_contributions", "value"): (("not 0", pl.col("value") != 0.0),),
+    ("stress_results", "kind"): (_one_of("kind", ("episode", "shock", "simulation")),),
+    ("stress_results", "symbols"): (("not negative", pl.col("symbols") >= 0),),
+    ("stress_results", "not_evaluated"): (("not negative", pl.col("not_evaluated") >= 0),),
+    ("stress_results", "detail"): (("JSON object", _is_json_object("detail")),),
+    ("var_backtests", "portfolio"): (_one_of("portfolio", ("equal_weight", "account")),),
+    ("var_backtests", "sessions"): (("from 2", pl.col("sessions") >= 2),),
+    ("var_backtests", "missing"): (("not negative", pl.col("missing") >= 0),),
+    ("var_backtests", "exceedances"): (("not negative", pl.col("exceedances") >= 0),),
+    **{
+        ("var_backtests", name): (_unit(name),)
+        for name in ("kupiec_p", "independence_p", "conditional_coverage_p", "shortfall_p")
+    },
+    ("var_backtests", "zone"): (_one_of("zone", ("green", "yellow", "red")),),
+    ("var_backtests", "path"): (("JSON object", _is_json_object("path")),),
 }
 
 _WRONG = (pl.col("wrong") == pl.col("vendor")) | (pl.col("wrong") == pl.col("other")) | (pl.col("wrong") == UNKNOWN)
@@ -221,6 +255,10 @@ _WRONG = (pl.col("wrong") == pl.col("vendor")) | (pl.col("wrong") == pl.col("oth
 _KNOWN_AFTER: tuple[str, pl.Expr] = (
     "known on or after its session",
     pl.col("known_at").dt.date() >= pl.col("session"),
+)
+_SHORTFALL: tuple[str, pl.Expr] = (
+    "shortfall is not below value at risk",
+    pl.col("expected_shortfall") >= pl.col("value_at_risk") - 1e-9 * pl.col("value_at_risk").abs(),
 )
 _QUANTILES = ("q05", "q25", "q50", "q75", "q95")
 
@@ -268,6 +306,16 @@ _ROW_RULES: dict[str, Rules] = {
     ),
     "validation_scores": (
         ("losers weigh nothing", (pl.col("verdict") != "loser") | (pl.col("weight").fill_null(0.0) == 0.0)),
+    ),
+    "risk_measures": (_SHORTFALL,),
+    "stress_results": (
+        _SHORTFALL,
+        ("the worst is not better than the end", pl.col("worst") <= pl.col("profit")),
+        ("without a symbol there is no result", (pl.col("symbols") > 0) | pl.col("profit").is_null()),
+    ),
+    "var_backtests": (
+        ("exceedances are sessions", pl.col("exceedances") <= pl.col("sessions")),
+        ("begins before it ends", pl.col("first") < pl.col("session")),
     ),
     "lead_lag": (("nobody leads itself", pl.col("leader") != pl.col("follower")),),
     "signals": (

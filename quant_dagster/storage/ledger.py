@@ -6,6 +6,7 @@ transaction. A reader never waits for a writer.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -53,6 +54,7 @@ class Ledger:
                 "storage.ledger_url is not a SQLAlchemy URL: write postgresql+psycopg2://user:password@host/database"
             ) from None
         self.now = clock
+        self._thread = threading.local()
         if self.url.get_backend_name() == "postgresql" and self.url.drivername == "postgresql":
             self.url = self.url.set(drivername="postgresql+psycopg2")
         if self.url.get_backend_name() not in ("sqlite", "postgresql"):
@@ -90,7 +92,19 @@ class Ledger:
 
     @contextmanager
     def _write(self, *, schema_change: bool = False) -> Iterator[Connection]:
+        if getattr(self._thread, "writing", False):
+            # A second writer would wait for the first one, which waits for it.
+            raise LedgerError("a write transaction was begun inside another: this is a mistake in the program")
         options = {"ledger_write": True, "ledger_schema_change": schema_change}
+        self._thread.writing = True
+        try:
+            with self._transaction(options) as connection:
+                yield connection
+        finally:
+            self._thread.writing = False
+
+    @contextmanager
+    def _transaction(self, options: dict[str, bool]) -> Iterator[Connection]:
         with (
             _translated("writing", self),
             self.engine.connect().execution_options(**options) as connection,

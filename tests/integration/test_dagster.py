@@ -120,6 +120,7 @@ class TestSession:
             done = {event.asset_key.to_user_string(): event for event in result.get_asset_materialization_events()}
             assert set(done) == {"raw_prices", "bars", "quality_scores", "features", "online_features", "factors",
                                  "model_scores", "forecasts", "signals", "approved_orders", "fills", "positions",
+                                 "risk_report", "stress_report",
                                  "reconciliation", "anomalies"}  # fmt: skip
             for event in done.values():
                 assert "dagster/row_count" in event.materialization.metadata

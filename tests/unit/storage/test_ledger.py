@@ -110,3 +110,10 @@ def test_processes_writing_at_once_keep_one_unbroken_chain(ledger: Ledger) -> No
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     report = audit.verify(ledger)
     assert (report.rows, report.problems) == (45, ())
+
+
+def test_a_write_within_a_write_is_refused_at_once_instead_of_waiting_for_itself(ledger: Ledger) -> None:
+    with ledger.write(), pytest.raises(LedgerError, match="begun inside another"), ledger.write():
+        pass
+    with ledger.write():
+        pass
