@@ -158,6 +158,37 @@ def test_a_symbol_without_a_price_does_not_disturb_the_others(price: float) -> N
     assert one.check(intent("A")).outcome is Outcome.APPROVED
 
 
+def test_a_symbol_nobody_knows_is_stale() -> None:
+    (check,) = gate(RiskSettings(max_price_age_sessions=2)).check(intent("NOBODY")).checks
+    assert check == ("stale_data", Verdict.FAILED, None, 2.0)
+
+
+def test_the_smallest_volume_there_is_is_a_volume() -> None:
+    one = gate(market={"A": facts(average_volume=1.0)})
+    assert one.check(intent(quantity=1)).outcome is Outcome.APPROVED
+    assert gate(market={"A": facts(average_volume=0.5)}).check(intent(quantity=1)).reasons == ("participation",)
+
+
+def test_a_position_is_turned_round_as_far_as_the_tail_allows_and_closed_in_any_case() -> None:
+    short = with_limits(cvar_limit=0.002)
+    unit = -RETURNS[:, 0] * 100.0
+    decision = gate(short, held={"A": 300}, allow_short=True).check(intent(side=Side.SELL, quantity=5000))
+    size = float(decision.approved_quantity) - 300
+    assert decision.reasons == ("position_scaled", "cvar_breach")
+    assert expected_shortfall(unit * size, 0.95) <= 2000 < expected_shortfall(unit * (size + 1), 0.95)
+    tight = gate(with_limits(cvar_limit=1e-9), held={"A": 300}, allow_short=True)
+    assert tight.check(intent(side=Side.SELL, quantity=5000)).approved_quantity == 300
+
+
+def test_orders_at_work_when_the_gate_opens_leave_one_by_one() -> None:
+    at_work = [WorkingOrder("A", Side.BUY, 10.0), WorkingOrder("A", Side.BUY, 5.0)]
+    one = gate(working=at_work)
+    one.exposure.release(at_work[0])
+    assert one.check(intent()).reasons == ("duplicate_order",)
+    one.exposure.release(at_work[1])
+    assert one.check(intent()).outcome is Outcome.APPROVED
+
+
 def test_the_last_order_of_the_session_is_allowed() -> None:
     assert gate(view={"orders_made": 999}).check(intent()).outcome is Outcome.APPROVED
 
@@ -374,8 +405,12 @@ def test_less_than_a_lot_is_nothing_and_an_odd_lot_can_be_closed_whole() -> None
 
 @pytest.mark.parametrize("equity", [0.0, -1e5, float("nan"), float("inf")])
 def test_an_account_without_equity_answers_nothing(equity: float) -> None:
-    with pytest.raises(RiskError, match=r"equity is .*: no order can be sized"):
+    with pytest.raises(RiskError) as refused:
         gate(equity=equity)
+    assert str(refused.value) == (
+        f"equity is {equity}: no order can be sized or checked against it; "
+        "'quant positions' and 'quant verify ledger' say how it came about"
+    )
 
 
 @pytest.mark.parametrize("name", LIMITS)
