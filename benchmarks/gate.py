@@ -155,7 +155,7 @@ def one_at_a_time(panel: Panel, count: int = 20_000) -> None:
         begin = time.perf_counter_ns()
         size = kernel.check_order(
             i, 1.0, 7.0, e.rows[i, at.PRICE], 0, e.account, e.rows, e.sectors, e.counterparties, limits, e.returns,
-            e.pnl, gate._worst, gate._ranks, gate._out,
+            e.pnl, gate._scratch, gate._worst, gate._tail_rows, gate._out,
         )  # fmt: skip
         if size > 0:
             kernel.commit(i, 1.0, size, False, False, e.account, e.rows, e.sectors, e.counterparties, e.returns, e.pnl)

@@ -23,7 +23,7 @@ def whole_lots(
     """Numbers of lots, signed and whole, near ``ideal`` weights.
 
     Rounding towards 0 keeps every limit but the turnover, which it raises where a position is reduced. Where that is
-    too much, a lot is given back to positions that were reduced, then taken off those that grew, the largest saving
+    too much, a lot is given back to positions that were reduced, then taken off other trades, the largest saving
     first, as far as the other limits let it.
 
     Parameters
@@ -41,9 +41,9 @@ def whole_lots(
     lots = np.sign(ideal) * np.floor((np.abs(ideal) + _SNAP) / lot_weights)
     back = lots + np.sign(current - lots * lot_weights)
     saved = np.abs(lots * lot_weights - current) - np.abs(back * lot_weights - current)
-    reduced = np.abs(ideal) < np.abs(current)
+    overshot = (current - lots * lot_weights) * (ideal - lots * lot_weights) > 0.0
     others = replace(limits, turnover=np.inf)
-    for j in np.lexsort((-saved, ~reduced)).tolist():
+    for j in np.lexsort((-saved, ~overshot)).tolist():
         if np.abs(lots * lot_weights - current).sum() <= limits.turnover + TOLERANCE:
             break
         trial = lots.copy()

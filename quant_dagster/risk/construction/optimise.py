@@ -15,6 +15,9 @@ from quant_dagster.risk.construction.limits import Limits, position_rules, why_i
 
 FloatArray = NDArray[np.float64]
 
+_SCALE = 1e3
+"""Of the objective: the variance of a session is so small that a solver stops early."""
+
 
 class Method(StrEnum):
     """How weights are chosen."""
@@ -98,6 +101,7 @@ def _mean_risk(
         budget=limits.budget,
         cvar_beta=confidence,
         add_constraints=lambda weights: _rules(weights, 1.0, current, limits),
+        scale_objective=_SCALE,
         save_problem=True,
     )
 
@@ -117,6 +121,7 @@ def _parity(outlook: Outlook, current: FloatArray, limits: Limits) -> tuple[Any,
         max_weights=None,
         # Its weights are found up to a factor: with their sum as the unit the limits hold whatever the factor is.
         add_constraints=lambda weights: _rules(weights, total(weights) / budget, current, limits),
+        scale_objective=_SCALE,
         save_problem=True,
     )
     return model, budget

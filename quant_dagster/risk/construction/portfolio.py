@@ -156,7 +156,9 @@ def _check(
     what = f"portfolio construction ({method})"
     sizes = {returns.shape[1], len(symbols), len(current), len(limits.caps), len(prices), len(lots)}
     if len(sizes) > 1:
-        raise RiskError(f"{what}: returns, names, weights, caps, prices and lots do not belong together: {sorted(sizes)}")
+        raise RiskError(
+            f"{what}: returns, names, weights, caps, prices and lots do not belong together: {sorted(sizes)}"
+        )
     if len(returns) < FEWEST_SESSIONS:
         raise RiskError(f"{what}: {len(returns)} sessions of returns, {FEWEST_SESSIONS} are needed; load more history")
     _refuse(~np.isfinite(returns.sum(axis=0)), symbols, f"{what}: returns are missing; complete or leave out")
@@ -170,7 +172,9 @@ def _check(
     if views is not None and method is Method.BLACK_LITTERMAN:
         unclear = ~np.isnan(views.expected) & ~((views.confidences >= 0.0) & (views.confidences <= 1.0))
         _refuse(unclear, symbols, f"{what}: the confidence of the view is not between 0 and 1")
-        _refuse(np.isinf(views.expected) | ~np.isfinite(views.market), symbols, f"{what}: view or market weight is wrong")
+        _refuse(
+            np.isinf(views.expected) | ~np.isfinite(views.market), symbols, f"{what}: view or market weight is wrong"
+        )
     elif views is not None:
         _refuse(~np.isfinite(views.expected), symbols, f"{what}: the expected return is unknown")
 

@@ -116,8 +116,9 @@ class Gate:
         account[at.MARGIN_ACCOUNT] = limits.account_type == "margin"
         self._order_ids = set(portfolio.order_ids)
         self._limits = limit_row(limits, len(scenario_returns), portfolio.drawdown)
+        self._scratch = np.empty(len(scenario_returns))
         self._worst = np.empty(int(np.ceil(self._limits[at.TAIL] - 1e-12)))
-        self._ranks = np.arange(len(scenario_returns))
+        self._tail_rows = np.arange(len(self._worst))
         self._out = np.empty((3, len(at.CODES)))
 
     def check(self, intent: OrderIntent, refused: Sequence[str] = ()) -> RiskDecision:
@@ -145,7 +146,7 @@ class Gate:
         size = kernel.check_order(
             row, float(intent.side.sign), float(intent.quantity), float(intent.decision_price), flags,
             exposure.account, exposure.rows, exposure.sectors, exposure.counterparties, self._limits,
-            exposure.returns, exposure.pnl, self._worst, self._ranks, self._out,
+            exposure.returns, exposure.pnl, self._scratch, self._worst, self._tail_rows, self._out,
         )  # fmt: skip
         return self._conclude(intent, row, size, codes)
 

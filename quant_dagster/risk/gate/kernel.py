@@ -17,7 +17,7 @@ from quant_dagster.risk.gate import checks as at
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int8]
-Ranks = NDArray[np.int64]
+Rows = NDArray[np.int64]
 
 NORMAL, PAUSE = 0.0, 1.0
 VERDICT, MEASURED, BOUND = 0, 1, 2
@@ -47,7 +47,9 @@ def closable_shares(row: Floats, sign: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def tail_mean(pnl: Floats, history: Floats, value: float, tail: float, worst: Floats, ranks: Ranks) -> float:
+def tail_mean(
+    pnl: Floats, history: Floats, value: float, tail: float, scratch: Floats, worst: Floats, rows: Rows
+) -> float:
     """Mean loss of ``pnl + value * history`` in the worst ``tail`` scenarios, the last of them by its fraction.
 
     Parameters
@@ -58,29 +60,33 @@ def tail_mean(pnl: Floats, history: Floats, value: float, tail: float, worst: Fl
         Value of the symbol to be added.
     tail
         How many scenarios are the tail, at least one; may be fractional.
-    worst
-        Room for ``ceil(tail)`` numbers.
-    ranks
-        The numbers of all scenarios in any order; those of the tail are brought to the front. The tail hardly changes
-        from one order to the next, so that looking there first leaves little to sort. The answer is the same bits.
+    scratch, worst
+        Room for one number per scenario, and for ``ceil(tail)``.
+    rows
+        As many different scenarios; those of the tail are left there. The tail hardly changes from one order to the
+        next, so that few others get past the worst of these. The answer is the same bits whatever they are.
     """
     count = len(worst)
+    for k in range(len(pnl)):
+        scratch[k] = pnl[k] + value * history[k]
+    bound = -np.inf
     for k in range(count):
-        worst[k] = np.inf
-    for n in range(len(ranks)):
-        scenario = ranks[n]
-        x = pnl[scenario] + value * history[scenario]
-        if n >= count:
-            if x >= worst[count - 1]:
-                continue
-            ranks[n] = ranks[count - 1]
-        k = min(n, count - 1)
+        bound = max(bound, scratch[rows[k]])
+    filled = 0
+    for n in range(len(pnl)):
+        x = scratch[n]
+        if x > bound:
+            continue
+        k = min(filled, count - 1)
+        filled += 1
         while k > 0 and worst[k - 1] > x:
             worst[k] = worst[k - 1]
-            ranks[k] = ranks[k - 1]
+            rows[k] = rows[k - 1]
             k -= 1
         worst[k] = x
-        ranks[k] = scenario
+        rows[k] = n
+        if filled >= count:
+            bound = worst[count - 1]
     whole = int(tail + 1e-12)
     total = 0.0
     for k in range(whole):
@@ -165,8 +171,9 @@ def check_order(
     limits: Floats,
     returns: Floats,
     pnl: Floats,
+    scratch: Floats,
     worst: Floats,
-    ranks: Ranks,
+    tail_rows: Rows,
     out: Floats,
 ) -> float:
     """The largest quantity of one order that passes every check, up to ``quantity``; 0: rejected. Commits nothing.
@@ -193,8 +200,8 @@ def check_order(
         One-session returns, shape (symbols, scenarios), no NaN.
     pnl
         Profit or loss of the committed positions per scenario.
-    worst, ranks
-        Room for the tail, and the numbers of the scenarios, see `tail_mean`.
+    scratch, worst, tail_rows
+        Room for the scenarios and for the tail, and its scenarios, see `tail_mean`.
     out
         Shape (3, checks): filled with each check's verdict, what was measured, and the limit.
     """
@@ -356,7 +363,7 @@ def check_order(
     # -- the tail -----------------------------------------------------------------------------------------------------
     size: float = _check_tail(
         i, sign, quantity, allowed, end, reducing, closable, account, symbols, limits, returns, pnl,
-        worst, ranks, out
+        scratch, worst, tail_rows, out
     )  # fmt: skip
     return size
 
@@ -375,8 +382,9 @@ def _check_tail(
     limits: Floats,
     returns: Floats,
     pnl: Floats,
+    scratch: Floats,
     worst: Floats,
-    ranks: Ranks,
+    tail_rows: Rows,
     out: Floats,
 ) -> float:
     """CVaR with the order as far as the other checks allow it; scales it to the largest size that passes."""
@@ -396,7 +404,7 @@ def _check_tail(
         out[VERDICT, at.CVAR_BREACH] = at.SCALED if low >= 1.0 else at.FAILED
         return min(allowed, low * lot)
     history = returns[i]
-    with_order = tail_mean(pnl, history, start + asked * a_share, tail, worst, ranks)
+    with_order = tail_mean(pnl, history, start + asked * a_share, tail, scratch, worst, tail_rows)
     out[MEASURED, at.CVAR_BREACH] = with_order / equity
     if with_order <= limit * (1.0 + ROUNDING):
         out[VERDICT, at.CVAR_BREACH] = at.PASSED
@@ -404,18 +412,22 @@ def _check_tail(
     if reducing:
         out[VERDICT, at.CVAR_BREACH] = at.EXEMPT
         return min(allowed, asked)
-    before = tail_mean(pnl, history, start, tail, worst, ranks)
+    before = tail_mean(pnl, history, start, tail, scratch, worst, tail_rows)
     if before > limit and with_order <= before:
         # Over the limit already, and the order lowers it.
         out[VERDICT, at.CVAR_BREACH] = at.PASSED
         out[BOUND, at.CVAR_BREACH] = before / equity
         return min(allowed, asked)
     # CVaR is convex in the size: where the least size passes, those that pass reach from it to one bound.
-    if tail_mean(pnl, history, start + low * lot * a_share, tail, worst, ranks) <= limit * (1.0 + ROUNDING):
+    if tail_mean(pnl, history, start + low * lot * a_share, tail, scratch, worst, tail_rows) <= limit * (
+        1.0 + ROUNDING
+    ):
         high = np.ceil(asked / lot)
         while high - low > 1.0:
             middle = np.floor((low + high) / 2.0)
-            if tail_mean(pnl, history, start + middle * lot * a_share, tail, worst, ranks) <= limit * (1.0 + ROUNDING):
+            if tail_mean(pnl, history, start + middle * lot * a_share, tail, scratch, worst, tail_rows) <= limit * (
+                1.0 + ROUNDING
+            ):
                 low = middle
             else:
                 high = middle
@@ -520,13 +532,14 @@ def check_many(
     lapse before the symbol's next one.
     """
     out = np.empty((3, said.shape[1]))
-    ranks = np.arange(len(pnl))
+    scratch = np.empty(len(pnl))
     worst = np.empty(int(np.ceil(limits[at.TAIL] - 1e-12)))
+    tail_rows = np.arange(len(worst))
     for n in range(len(rows)):
         i, sign = rows[n], signs[n]
         size = check_order(
             i, sign, quantities[n], order_prices[n], 0, account, symbols, sectors, counterparties,
-            limits, returns, pnl, worst, ranks, out,
+            limits, returns, pnl, scratch, worst, tail_rows, out,
         )  # fmt: skip
         approved[n] = size
         for k in range(said.shape[1]):
