@@ -18,6 +18,8 @@ from quant_dagster.risk.sizing import drawdown_factor, leverage_limit
 from quant_dagster.settings import Settings
 
 _WITHOUT_VIEWS = ("risk_parity", "cvar")
+_INSIDE = 0.995
+"""Of what limits let be invested: an interior-point solver needs an interior."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def _optimised(
     if method in _WITHOUT_VIEWS:
         # Without a view on returns the least risk is no position: invest as much as limits and turnover let it.
         reachable = min(largest_gross(limits), float(current.sum()) + limits.turnover)
-        limits = replace(limits, budget=reachable)
+        limits = replace(limits, budget=_INSIDE * reachable)
     portfolio = construct(
         Method(method),
         returns,
