@@ -82,7 +82,7 @@ def set_(
     wanted = parse_mode(mode)
     settings, ledger = _open()
     ledger.upgrade()
-    passphrase = _passphrase(f"Passphrase of {actor}") if needs_operator(ledger, wanted) else None
+    passphrase = ask_passphrase(f"Passphrase of {actor}") if needs_operator(ledger, wanted) else None
     set_mode(ledger, wanted, person=actor, reason=reason, passphrase=passphrase, settings=settings)
     print_facts(control_facts(ledger, settings), title="Control mode", as_json=json)
 
@@ -133,8 +133,8 @@ def add(
 
     _, ledger = _open()
     ledger.upgrade()
-    vouching = _passphrase(f"Passphrase of {by}") if by is not None else None
-    new = _passphrase(f"New passphrase of {name}", new=True, from_environment=by is None)
+    vouching = ask_passphrase(f"Passphrase of {by}") if by is not None else None
+    new = ask_passphrase(f"New passphrase of {name}", new=True, from_environment=by is None)
     operators.add(ledger, name, new, by=by, by_passphrase=vouching)
     typer.echo(f"{name} is an operator.")
 
@@ -164,7 +164,7 @@ def revoke(
 
     _, ledger = _open()
     ledger.upgrade()
-    operators.revoke(ledger, name, by=by, passphrase=_passphrase(f"Passphrase of {by}"))
+    operators.revoke(ledger, name, by=by, passphrase=ask_passphrase(f"Passphrase of {by}"))
     typer.echo(f"{name} is no operator any more.")
 
 
@@ -215,7 +215,7 @@ def _open() -> tuple[Settings, Ledger]:
     return settings, Ledger(settings.ledger_url)
 
 
-def _passphrase(prompt: str, *, new: bool = False, from_environment: bool = True) -> str:
+def ask_passphrase(prompt: str, *, new: bool = False, from_environment: bool = True) -> str:
     """A passphrase from the environment, a person at a terminal, or a line of standard input. Never an option."""
     if from_environment and PASSPHRASE in os.environ:
         return os.environ[PASSPHRASE]

@@ -31,14 +31,14 @@ def status(as_known_on: AsKnownOn = None, json: Json = False) -> None:
     """Where the desk stands: newest session, equity, control mode, open orders, data."""
     from quant_dagster.cli.output import print_facts
     from quant_dagster.execution import order_log
-    from quant_dagster.risk.control import current
+    from quant_dagster.risk.permission import read_permission
     from quant_dagster.storage import ledger_tables as t
 
     context = _ready()
     known_on = parse_day(as_known_on, "--as-known-on")
     upto = known_on or date.max
+    allowed = read_permission(context.ledger, context.settings, context.home)
     with context.ledger.read() as connection:
-        mode = current(connection)
 
         def newest(table: Table) -> Any:
             query = select(table).where(table.c.session <= upto).order_by(table.c.session.desc()).limit(1)
@@ -60,8 +60,9 @@ def status(as_known_on: AsKnownOn = None, json: Json = False) -> None:
         "strategy": context.settings.strategy,
         "mode": context.settings.mode,
         "universe": context.universe.name,
-        "control_mode": mode.mode.name,
-        "control_reason": mode.reason,
+        "control_mode": allowed.mode.name,
+        "control_reason": "; ".join(allowed.reasons) or "nothing holds trading back",
+        "control_codes": list(allowed.codes),
         "newest_cycle": last["session"] if last else None,
         "newest_cycle_status": last["status"] if last else None,
         "equity": snapshot["equity"] if snapshot else None,

@@ -65,12 +65,14 @@ def build() -> typer.Typer:
         data_commands,
         feature_commands,
         inspect_commands,
+        intervention_commands,
         intraday_commands,
         lake_commands,
         ledger_commands,
         market_store_commands,
         model_commands,
         operations_commands,
+        risk_commands,
         signal_commands,
         trading_commands,
         vendor_commands,
@@ -86,6 +88,8 @@ def build() -> typer.Typer:
     app.add_typer(feature_commands.app, name="features")
     app.add_typer(signal_commands.app, name="signals")
     app.add_typer(vendor_commands.app, name="vendors")
+    intervention_commands.register(risk_commands.app)
+    app.add_typer(risk_commands.app, name="risk")
     app.add_typer(lake_commands.app, name="lake")
     app.add_typer(market_store_commands.app, name="market-store")
     app.add_typer(ledger_commands.ledger_app, name="ledger")

@@ -114,6 +114,7 @@ def cycle(
     from quant_dagster.cycle.run import run_cycle
     from quant_dagster.cycle.session import newest_session
     from quant_dagster.operations.model_alerts import model_alerts
+    from quant_dagster.operations.risk_alerts import risk_alerts
 
     with progress_bar(quiet=json) as progress:
         context = open_context(
@@ -121,8 +122,8 @@ def cycle(
         )
         day = parse_day(session, "--session") or newest_session(context, context.now())
         done = run_cycle(context, day)
-        alerts = model_alerts(context, day)
-    told = _tell(context, alerts)
+        alerts = [*model_alerts(context, day), *risk_alerts(context)]
+    told = tell(context, alerts)
     if json:
         print_json(asdict(done) | {"alerts": [alert.title for alert in alerts], "alerts_sent": told})
         return
@@ -236,7 +237,7 @@ def marts(
         raise typer.Exit(1)
 
 
-def _tell(context: TradingContext, alerts: Sequence[Alert]) -> int:
+def tell(context: TradingContext, alerts: Sequence[Alert]) -> int:
     """Send what people should hear; the cycle does not fail because Slack does. Returns how many were sent."""
     from quant_dagster.cli.output import errors
     from quant_dagster.operations.notifications import NotificationError, Notifier

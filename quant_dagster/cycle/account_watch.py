@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
 from quant_dagster.accounting import books
 from quant_dagster.accounting.books import Fill
 from quant_dagster.accounting.snapshots import Mark
 from quant_dagster.cycle.gatekeeping import closing_instant
+from quant_dagster.errors import DataUnavailableError
 from quant_dagster.execution import order_log
 from quant_dagster.risk import actions
 from quant_dagster.risk.account_rules.breaches import Breach
@@ -28,7 +29,7 @@ from quant_dagster.risk.account_rules.events import (
 )
 from quant_dagster.risk.account_rules.rules import enabled
 from quant_dagster.storage.ledger_tables import account_events as told_events
-from quant_dagster.storage.ledger_tables import fills
+from quant_dagster.storage.ledger_tables import account_snapshots, fills
 
 if TYPE_CHECKING:
     from quant_dagster.cycle.context import TradingContext
@@ -63,6 +64,23 @@ def watch_account(
                 price=wanted.price,
             )
     return breaches
+
+
+def newest_valued(context: TradingContext) -> date:
+    """The newest session the account was valued at.
+
+    Raises
+    ------
+    DataUnavailableError
+        None was.
+    """
+    with context.ledger.read() as connection:
+        newest: date | None = connection.execute(select(func.max(account_snapshots.c.session))).scalar()
+    if newest is None:
+        raise DataUnavailableError(
+            "the account", "the ledger", None, None, "no session was decided yet; run 'quant cycle' or 'quant replay'"
+        )
+    return newest
 
 
 def held_positions(
@@ -129,7 +147,7 @@ def _fills(connection: Connection, context: TradingContext, session: date) -> li
                 events.append(
                     FillEvent(
                         f"fill:{fill.execution_id}:{fill.correction}",
-                        _instant(context, fill),
+                        filled_at(context, fill),
                         symbol,
                         fill.client_order_id,
                         fill.side,
@@ -144,7 +162,7 @@ def _fills(connection: Connection, context: TradingContext, session: date) -> li
     return events
 
 
-def _instant(context: TradingContext, fill: Fill) -> datetime:
+def filled_at(context: TradingContext, fill: Fill | Row[Any]) -> datetime:
     """When a simulated fill happened: at its session's open, or, at the close or a stop, by its last second."""
     if fill.provenance.get("priced_at") == "open":
         return context.calendar.open_time(fill.session)

@@ -13,13 +13,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import func, select
 
 from quant_dagster.accounting.books import ZERO
+from quant_dagster.cycle.account_watch import newest_valued
 from quant_dagster.cycle.gatekeeping import closing_instant
 from quant_dagster.cycle.inputs import market_facts
 from quant_dagster.cycle.session import SessionCycle
-from quant_dagster.errors import DataUnavailableError
 from quant_dagster.execution.portfolio_view import portfolio_view
 from quant_dagster.market_data.ingest import load_panel
 from quant_dagster.risk.account_rules import lockouts
@@ -30,7 +29,6 @@ from quant_dagster.risk.account_rules.rules import RULES, enabled
 from quant_dagster.risk.account_rules.state import AccountState
 from quant_dagster.risk.expected_shortfall import expected_shortfall
 from quant_dagster.settings import AccountRulesSettings, RiskSettings
-from quant_dagster.storage.ledger_tables import account_snapshots
 
 if TYPE_CHECKING:
     from quant_dagster.cycle.context import TradingContext
@@ -76,23 +74,6 @@ class RuleUse:
     settings: dict[str, Any]
     value: dict[str, Any]
     lockouts: tuple[str, ...]
-
-
-def newest_valued(context: TradingContext) -> date:
-    """The newest session the account was valued at.
-
-    Raises
-    ------
-    DataUnavailableError
-        None was.
-    """
-    with context.ledger.read() as connection:
-        newest: date | None = connection.execute(select(func.max(account_snapshots.c.session))).scalar()
-    if newest is None:
-        raise DataUnavailableError(
-            "the account", "the ledger", None, None, "no session was decided yet; run 'quant cycle' or 'quant replay'"
-        )
-    return newest
 
 
 def as_of(context: TradingContext) -> datetime:

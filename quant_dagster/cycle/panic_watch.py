@@ -10,13 +10,13 @@ loosens the mode afterwards has seen that evidence; only a newer one stops the d
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 from sqlalchemy import Connection, select
 
 from quant_dagster.accounting.books import Side
-from quant_dagster.cycle.gatekeeping import closing_instant
+from quant_dagster.cycle.account_watch import filled_at
 from quant_dagster.observability import audit
 from quant_dagster.resilience.outcomes import ANSWERED_WITHOUT_DATA, Outcome, service_label
 from quant_dagster.risk.control import escalate
@@ -83,7 +83,7 @@ def _happened(connection: Connection, context: TradingContext, now: datetime) ->
     since = (now - timedelta(seconds=settings.slippage.window_seconds)).date() - timedelta(days=1)
     for row in connection.execute(select(fills).where(fills.c.session >= since).order_by(fills.c.sequence)):
         signed = Side(row.side).sign * (row.price - row.reference_price)
-        panic.fill(_filled_at(context, row), row.symbol, float(signed / row.reference_price) * BPS)
+        panic.fill(filled_at(context, row), row.symbol, float(signed / row.reference_price) * BPS)
         newest["slippage"] = f"{row.execution_id}:{row.correction}"
     window = timedelta(seconds=settings.errors.window_seconds)
     failed = service_observations.c.outcome.not_in([Outcome.OK.value, *sorted(ANSWERED_WITHOUT_DATA)])
@@ -92,13 +92,6 @@ def _happened(connection: Connection, context: TradingContext, now: datetime) ->
         panic.error(row.recorded_at, service_label(row.name))
         newest["errors"] = row.recorded_at.isoformat()
     return [(condition, newest[condition.name]) for condition in panic.conditions(now)]
-
-
-def _filled_at(context: TradingContext, row: Any) -> datetime:
-    """When a simulated fill happened: at its session's open, or, at the close or a stop, by its last second."""
-    if row.provenance.get("priced_at") == "open":
-        return context.calendar.open_time(row.session)
-    return closing_instant(context.calendar, row.session)
 
 
 # -- quotes -----------------------------------------------------------------------------------------------------------

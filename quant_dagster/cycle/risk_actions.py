@@ -13,13 +13,12 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from quant_dagster.accounting import books
 from quant_dagster.accounting.books import Side
-from quant_dagster.cycle.account_watch import held_positions
+from quant_dagster.cycle.account_watch import held_positions, newest_valued
 from quant_dagster.cycle.gatekeeping import Gatekeeper, closing_instant
-from quant_dagster.errors import DataUnavailableError
 from quant_dagster.execution import order_log, verdicts
 from quant_dagster.execution.orders import Order, client_order_id
 from quant_dagster.risk import actions
@@ -28,7 +27,6 @@ from quant_dagster.risk.control import ControlMode, current, escalate
 from quant_dagster.risk.gate import OrderIntent, Origin, Outcome, RiskDecision
 from quant_dagster.risk.permission import enforce_kill, read_permission
 from quant_dagster.settings import Settings
-from quant_dagster.storage.ledger_tables import account_snapshots
 from quant_dagster.storage.types import money
 
 if TYPE_CHECKING:
@@ -74,7 +72,7 @@ def act(context: TradingContext, session: date | None = None) -> Acted:
     context.ledger.upgrade()
     context.instruments.find("", context.now().date())  # opened before any transaction, because opening it writes
     enforce_kill(context.ledger, settings, context.home)
-    chosen = session or _newest_valued(context)
+    chosen = session or newest_valued(context)
     mode = read_permission(context.ledger, settings, context.home).mode
     cycle = SessionCycle(context, chosen)
     if mode is ControlMode.EMERGENCY:
@@ -276,14 +274,3 @@ def _to_cancel(action: RiskAction, open_orders: list[Order]) -> list[Order]:
 def _looser(order: Order, price: Decimal) -> bool:
     """Is the stop further from the market than ``price``?"""
     return order.stop_price is not None and order.side.sign * (order.stop_price - price) > 0
-
-
-def _newest_valued(context: TradingContext) -> date:
-    with context.ledger.read() as connection:
-        newest = connection.execute(select(func.max(account_snapshots.c.session))).scalar()
-    if newest is None:
-        raise DataUnavailableError(
-            "the account", "the ledger", None, None, "no session was decided yet; run 'quant cycle' or 'quant replay'"
-        )
-    found: date = newest
-    return found

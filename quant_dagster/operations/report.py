@@ -2,7 +2,8 @@
 
 Belongs here: putting the parts together. The same ledger, lake, settings and code
 give the same bytes. The parts: ``report_content`` reads, ``report_tables`` and ``report_trades`` tabulate,
-``report_figures`` draws, ``report_headline`` sums up, ``templates/`` lays out.
+``report_figures`` draws, ``report_headline`` sums up, ``report_models`` and ``report_risk`` are sections of their own,
+``templates/`` lays out.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quant_dagster.operations import report_content, report_figures, report_models, report_tables, report_trades
+from quant_dagster.operations import (
+    report_content,
+    report_figures,
+    report_models,
+    report_risk,
+    report_tables,
+    report_trades,
+)
 from quant_dagster.operations.report_content import Period
 from quant_dagster.operations.report_figures import Series
 from quant_dagster.operations.report_headline import amount, notes, percent, tiles
@@ -61,7 +69,8 @@ def write_report(
         No cycle has been run in those sessions.
     """
     period = report_content.read_period(ledger, sessions)
-    page = render(period, lake, universe, settings, survivorship)
+    records = report_risk.read_risk(ledger, lake, period)
+    page = render(period, lake, records, universe, settings, survivorship)
     path = home / "reports" / f"replay_{period.first}_{period.last}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
@@ -77,7 +86,12 @@ def write_report(
 
 
 def render(
-    period: Period, lake: Lake, universe: Universe, settings: Settings, survivorship: Survivorship | None = None
+    period: Period,
+    lake: Lake,
+    records: report_risk.RiskRecords,
+    universe: Universe,
+    settings: Settings,
+    survivorship: Survivorship | None = None,
 ) -> str:
     """The page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -104,6 +118,7 @@ def render(
         "drift": report_models.drift_table(judgement),
     }
     tables |= {name: table for name, table in judged.items() if table.rows}
+    tables |= report_risk.risk_tables(period, records)
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -126,6 +141,8 @@ def render(
         performance_notes=period.performance.notes if period.performance else ("no session was closed",),
         figures={name: Markup(svg) for name, svg in (figures(period) | _skill(judgement)).items()},
         judged=judgement.session,
+        risk_figures={name: Markup(svg) for name, svg in report_risk.risk_figures(records).items()},
+        risk=records,
         outcomes=Counter(row["outcome"] for row in period.risk_events),
         sizes={name: len(table.rows) for name, table in tables.items()},
         expired=sum(row["status"] == "expired" for row in period.orders),

@@ -22,7 +22,7 @@ ROWS = {
     ("positions", "--session", "2022-12-23"): 0,
     ("pnl",): 3,
     ("pnl", "--limit", "2"): 2,
-    ("lake", "tables"): 11,
+    ("lake", "tables"): 15,
     ("decisions", "--limit", "100", "--as-known-on", "2022-12-27"): 40,
     ("fills", "--limit", "100", "--as-known-on", "2022-12-23"): 0,
     ("orders", "--limit", "100", "--as-known-on", "2022-12-23"): 12,

@@ -28,6 +28,8 @@ from quant_dagster.execution.paper import PaperBroker
 from quant_dagster.market_data.panel import Panel
 from quant_dagster.observability import audit
 from quant_dagster.operations.verification import verify_ledger
+from quant_dagster.risk.account_rules import lockouts
+from quant_dagster.risk.account_rules.rules import RULES
 from quant_dagster.risk.control import ControlMode, set_mode
 from quant_dagster.risk.gate import MarketFacts
 from quant_dagster.risk.gate.checks import CODES
@@ -415,9 +417,14 @@ def test_every_reason_of_the_gate_and_the_approval_is_explained() -> None:
     built = {f"control_{mode.name.lower()}" for mode in ControlMode if mode is not ControlMode.NORMAL}
     built |= {f"bound_{name}" for name in ("kelly", "volatility_target", "signal_cap", "symbol_cap")}
     built |= {f"{alpha}_{side}" for alpha in ALPHAS for side in ("long", "short")}
-    assert built <= set(REASONS)
+    assert built | set(RULES) | {lockouts.UNREADABLE} <= set(REASONS)
     unexplained_as_code = (
-        set(REASONS) - built - codes_in_source() - {"conflict", "flatten", "participation", "instrument", "quarantined"}
+        set(REASONS)
+        - built
+        - codes_in_source()
+        - set(RULES)
+        - {"manual_lockout", "unreadable_lockout"}
+        - {"conflict", "flatten", "participation", "instrument", "quarantined"}
     )
     assert unexplained_as_code == set(), "a reason is explained that nothing gives"
     assert set(CODES) - {"control_mode"} <= set(REASONS)
