@@ -53,7 +53,7 @@ def test_a_days_risk_and_stress_are_stored_shown_and_checked(replayed_home: Path
     result = run(LAST, "risk_report", "stress_report")
     assert result.success
     trading = TradingContext()
-    measures = trading.lake.read("risk_measures")
+    measures = trading.lake.read("risk_measures", start=LAST, end=LAST)
     assert set(measures["method"]) == {str(method) for method in Method}
     risk = told(result, "risk_report")
     assert risk["dagster/row_count"] == measures.height == 2 * len(Method)
@@ -68,7 +68,7 @@ def test_a_days_risk_and_stress_are_stored_shown_and_checked(replayed_home: Path
     assert sum(risk["sectors"].values()) > 0.0
     assert risk["value_at_risk"].startswith("![VaR and ES](data:image/png;base64,")
     stress = told(result, "stress_report")
-    scenarios = trading.lake.read("stress_results")
+    scenarios = trading.lake.read("stress_results", start=LAST, end=LAST)
     assert stress["dagster/row_count"] == scenarios.height
     assert {"covid", "bear_2022", "market_down_20", "factor_model", "t_copula"} <= set(scenarios["scenario"])
     assert "lehman" in stress["not_covered"]
