@@ -38,6 +38,10 @@ def test_the_compiled_mean_of_the_tail_is_the_same_wherever_it_looks_first(held,
         np.testing.assert_array_equal(np.sort(scratch)[: len(worst)], worst)
 
 
+def test_a_tail_of_less_than_one_scenario_is_the_worst_one() -> None:
+    assert expected_shortfall(np.array([3.0, -7.0, -2.0, 1.0]), 0.95) == 7.0
+
+
 def test_no_scenario_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least one"):
         expected_shortfall(np.array([]), 0.95)

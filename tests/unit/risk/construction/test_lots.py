@@ -42,6 +42,20 @@ def test_the_largest_saving_comes_first() -> None:
     assert rounded([0.255, 0.0, 0.225], (0.30, 0.0, 0.30), turnover=0.125) == [25.0, 0.0, 5.0]
 
 
+def test_a_large_saving_comes_before_a_large_trade() -> None:
+    # A is sold by 0.20 and half a lot of 0.01 too much, C by 0.05 and half a lot of 0.05: C's lot is enough.
+    assert rounded([0.105, 0.0, 0.275], (0.30, 0.0, 0.30), turnover=0.225) == [10.0, 0.0, 6.0]
+
+
+def test_a_sale_that_was_not_rounded_comes_after_one_that_was() -> None:
+    # C's five lots are just what was wanted, though its lot would save more.
+    assert rounded([0.255, 0.0, 0.25], (0.30, 0.0, 0.30), turnover=0.095) == [26.0, 0.0, 5.0]
+
+
+def test_a_purchase_that_rounding_made_smaller_comes_after_a_sale_it_made_larger() -> None:
+    assert rounded([0.255, 0.11, 0.0], (0.30, 0.0, 0.0), turnover=0.145) == [26.0, 5.0, 0.0]
+
+
 def test_reduced_positions_come_before_grown_ones() -> None:
     # The purchase of B could save more, but A is what rounding sold.
     assert rounded([0.255, 0.10, 0.0], (0.30, 0.0, 0.0), turnover=0.145) == [26.0, 5.0, 0.0]
