@@ -25,7 +25,7 @@ COPIED = ("quant_dagster", "tests", "config", "assets", "resources", "sensors", 
 UNIT = "tests/unit/risk"
 PARTS = {
     "gate": (["gate/*"], [f"{UNIT}/gate", f"{UNIT}/test_expected_shortfall.py"]),
-    "actions": (["actions.py"], ["tests/unit/cycle/test_risk_actions.py"]),
+    "actions": (["actions.py"], [f"{UNIT}/test_actions.py"]),
     "sizing": (["sizing.py", "expected_shortfall.py"],
                [f"{UNIT}/test_sizing.py", f"{UNIT}/test_expected_shortfall.py", f"{UNIT}/gate/test_gate.py"]),
     "control": (["control.py", "operators.py", "permission.py", "kill_switch/*"],

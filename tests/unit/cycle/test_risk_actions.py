@@ -173,48 +173,6 @@ def test_an_action_is_done_when_positions_are_as_wanted(desk: Desk) -> None:
     assert action.state is ActionState.DONE
 
 
-@pytest.mark.parametrize(
-    ("quantity", "held", "missing"),
-    [(0, 100, -100), (50, 100, -50), (100, 100, None), (100, 50, None), (0, -100, 100), (-50, -100, 50),
-     (50, -100, 100), (-50, 100, -100), (0, 0, None)],
-)  # fmt: skip
-def test_only_what_shrinks_a_position_is_missing(quantity: int, held: int, missing: int | None) -> None:
-    action = actions.RiskAction("a", ActionKind.REDUCE_TO, "X", "t", "a", "r", {"X": Decimal(quantity)}, {},
-                                ActionState.WORKING, (), None)  # type: ignore[arg-type]  # fmt: skip
-    expected = {} if missing is None else {"X": Decimal(missing)}
-    assert action.missing({"X": Decimal(held)}) == expected
-
-
-@pytest.mark.parametrize(
-    ("kind", "changes", "message"),
-    [
-        (ActionKind.REDUCE_TO, {"symbol": "IBM"}, "'reduce_to' needs a symbol and the quantity"),
-        (ActionKind.REDUCE_TO, {"quantity": Decimal(1)}, "'reduce_to' needs a symbol and the quantity"),
-        (ActionKind.PLACE_STOP, {"symbol": "IBM"}, "'place_stop' needs a symbol and the price"),
-        (ActionKind.MOVE_STOP, {"price": Decimal(1)}, "'move_stop' needs a symbol and the price"),
-    ],
-)
-def test_an_action_without_what_it_needs_is_refused(desk: Desk, kind: ActionKind, changes: Any, message: str) -> None:
-    with pytest.raises(RiskError, match=message):
-        ask(desk, kind, **changes)
-    assert known(desk) == []
-
-
-@pytest.mark.parametrize(
-    ("quantity", "price", "distance", "tick", "stop"),
-    [(100, "100.00", "0.05", "0.01", "95.00"), (-100, "100.00", "0.05", "0.01", "105.00"),
-     (100, "99.99", "0.05", "0.01", "95.00"), (100, "100", "0.05", "0.25", "95.00"),
-     (100, "101.1", "0.02", "0.5", "99.0")],
-)  # fmt: skip
-def test_a_stop_lies_on_the_grid_on_the_losing_side(ledger: Ledger, quantity, price, distance, tick, stop) -> None:
-    held = {"X": Held(Decimal(quantity), Decimal(price), Decimal(1), Decimal(tick))}
-    with ledger.write() as connection:
-        actions.request(connection, ActionKind.TIGHTEN_STOPS, held, trigger="t", actor="a", reason="r",
-                        at=ledger.now(), distance=Decimal(distance))  # fmt: skip
-        (action,) = actions.every(connection)
-    assert action.stops == {"X": Decimal(stop)}
-
-
 def test_an_action_that_cannot_be_read_means_no_orders(desk: Desk) -> None:
     ask(desk, ActionKind.CLOSE_ALL)
     with desk.ledger.write() as connection:
