@@ -22,6 +22,7 @@ BOOK = {
     "B": Held(Decimal(-50), Decimal("20.00")),
     "C": Held(Decimal(0), Decimal("5.00")),
     "D": Held(Decimal(250), Decimal("10.00"), Decimal(100)),
+    "E": Held(Decimal(103), Decimal("7.00")),
 }
 
 
@@ -55,14 +56,16 @@ def audited(desk: Ledger) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize(
     ("kind", "given", "quantities", "stops"),
     [
-        (ActionKind.CLOSE_ALL, {}, {"A": 0, "B": 0, "D": 0}, {}),
+        (ActionKind.CLOSE_ALL, {}, {"A": 0, "B": 0, "D": 0, "E": 0}, {}),
         (ActionKind.CLOSE_SYMBOL, {"symbol": "B"}, {"B": 0}, {}),
         (ActionKind.CLOSE_SYMBOL, {"symbol": "C"}, {}, {}),
-        (ActionKind.HALVE, {}, {"A": 50, "B": -25, "D": 100}, {}),
+        (ActionKind.HALVE, {}, {"A": 50, "B": -25, "D": 100, "E": 51}, {}),
         (ActionKind.HALVE, {"symbol": "A"}, {"A": 50}, {}),
+        (ActionKind.HALVE, {"symbol": "E"}, {"E": 51}, {}),
         (ActionKind.REDUCE_TO, {"symbol": "A", "quantity": Decimal(30)}, {"A": 30}, {}),
         (ActionKind.REDUCE_TO, {"symbol": "X", "quantity": Decimal(30)}, {}, {}),
-        (ActionKind.TIGHTEN_STOPS, {"distance": Decimal("0.02")}, {}, {"A": "98.00", "B": "20.40", "D": "9.80"}),
+        (ActionKind.TIGHTEN_STOPS, {"distance": Decimal("0.02")}, {},
+         {"A": "98.00", "B": "20.40", "D": "9.80", "E": "6.86"}),
         (ActionKind.PLACE_STOP, {"symbol": "A", "price": Decimal("95.5")}, {}, {"A": "95.5"}),
         (ActionKind.MOVE_STOP, {"symbol": "B", "price": Decimal(21)}, {}, {"B": "21"}),
         (ActionKind.CANCEL_ORDERS, {}, {}, {}),
@@ -148,7 +151,7 @@ def test_sessions_that_were_tried_are_counted_once_each(desk: Ledger) -> None:
             (action,) = actions.working(connection)
             actions.attempted(connection, action, day)
     assert only(desk).tried == (DAY - timedelta(days=1), DAY)
-    assert only(desk).quantities == {"A": 0, "B": 0, "D": 0}
+    assert only(desk).quantities == {"A": 0, "B": 0, "D": 0, "E": 0}
     with desk.read() as connection:
         assert connection.execute(select(risk_actions.c.attempts)).scalar_one() == 2
 
