@@ -77,7 +77,6 @@ PASSED, SCALED, FAILED, NOT_EVALUATED, EXEMPT, NOT_APPLICABLE = range(6)
     COUNTERPARTY,
     LOT,
     PROBLEM,  # 1: the instrument cannot be carried
-    LOCKED,  # 1: an account rule has locked it
     WORKING,  # orders at work, stops apart
     ORDERED,  # shares ordered in the session
     RESERVED,  # cash kept for working buys
@@ -85,8 +84,8 @@ PASSED, SCALED, FAILED, NOT_EVALUATED, EXEMPT, NOT_APPLICABLE = range(6)
     VALUE,  # committed value, as counted in the totals
     HIGH,  # value if all working buys filled, as counted in the totals
     LOW,  # value if all working sells filled
-) = range(21)
-SYMBOL_COLUMNS = 21
+) = range(20)
+SYMBOL_COLUMNS = 20
 
 # Places of the account's row.
 (
@@ -94,7 +93,6 @@ SYMBOL_COLUMNS = 21
     EQUITY,
     MODE,
     BREAKER,  # 1: the way to the broker is closed
-    ACCOUNT_LOCKED,  # 1: an account rule has locked the account
     GROSS,  # sums over the committed values of all symbols
     SQUARES,
     NET_HIGH,  # net value if every working buy filled and no sell did
@@ -105,8 +103,8 @@ SYMBOL_COLUMNS = 21
     SHORT_ALLOWED,
     VOLUME_REQUIRED,
     MARGIN_ACCOUNT,
-) = range(15)
-ACCOUNT_PLACES = 15
+) = range(14)
+ACCOUNT_PLACES = 14
 
 # What is said of an order beside its size, added up.
 DUPLICATE, REFUSED, CLOSING_ONLY, STOP, BESIDE = 1, 2, 4, 8, 16

@@ -66,8 +66,6 @@ class Gate:
         NaN where a symbol has no history (an order is refused where its own column has too few).
     breaker_open
         Is the way to the broker closed?
-    locked
-        Symbols, and None for the whole account, that account rules have locked: nothing is opened, closing is allowed.
 
     Raises
     ------
@@ -89,7 +87,6 @@ class Gate:
         allow_short: bool,
         volume_required: bool,
         breaker_open: bool = False,
-        locked: Mapping[str | None, str] | None = None,
     ) -> None:
         if not np.isfinite(portfolio.equity) or portfolio.equity <= 0:
             raise RiskError(
@@ -99,7 +96,6 @@ class Gate:
         self.mode = mode
         self.session = session
         self.facts = facts
-        self.locked = locked or {}
         self.exposure = Exposure(
             [*facts, *portfolio.held, *(order.symbol for order in portfolio.working)],
             facts=facts,
@@ -127,18 +123,17 @@ class Gate:
         Parameters
         ----------
         refused
-            Codes of account rules that do not permit the order; an order that only closes is approved all the same.
+            Codes of account rules and lockouts that do not permit the order; one that only closes passes all the same.
         """
         exposure = self.exposure
         row = exposure.row.get(intent.symbol)
         if row is None:
             unknown = Check("stale_data", Verdict.FAILED, None, float(self._limits[at.MAX_AGE]))
             return RiskDecision(intent, Outcome.REJECTED, _ZERO, (unknown,), ("stale_data",), intent.reduce_only)
-        codes = [*refused, *(self.locked[key] for key in (intent.symbol, None) if key in self.locked)]
         stop = intent.stop_price is not None
         flags = (
             (intent.client_order_id in self._order_ids or intent.session != self.session) * at.DUPLICATE
-            + bool(codes) * at.REFUSED
+            + bool(refused) * at.REFUSED
             + (intent.reduce_only or stop) * at.CLOSING_ONLY
             + stop * at.STOP
             + (stop or intent.origin is Origin.ALGORITHM) * at.BESIDE
@@ -148,7 +143,7 @@ class Gate:
             exposure.account, exposure.rows, exposure.sectors, exposure.counterparties, self._limits,
             exposure.returns, exposure.pnl, self._scratch, self._worst, self._tail_rows, self._out,
         )  # fmt: skip
-        return self._conclude(intent, row, size, codes)
+        return self._conclude(intent, row, size, refused)
 
     def check_many(
         self, symbols: Sequence[str], sides: Sequence[Side], quantities: NDArray[np.float64]
@@ -186,7 +181,7 @@ class Gate:
             return RiskDecision(intent, Outcome.APPROVED, intent.quantity, checks, (), closing)
         return RiskDecision(intent, Outcome.SCALED, approved, checks, ("position_scaled", *scaled), closing)
 
-    def _checks(self, locked: Sequence[str]) -> tuple[tuple[Check, ...], tuple[str, ...], tuple[str, ...]]:
+    def _checks(self, refused: Sequence[str]) -> tuple[tuple[Check, ...], tuple[str, ...], tuple[str, ...]]:
         """Every check that applied, and the codes of those that failed and that scaled."""
         made: list[Check] = []
         failed: list[str] = []
@@ -196,7 +191,7 @@ class Gate:
                 continue
             made.append(Check(code, _VERDICTS[verdict], _known(value), _known(bound)))
             if verdict == at.FAILED:
-                failed += locked if code == "locked_out" and locked else [code]
+                failed += refused if code == "locked_out" and refused else [code]
             elif verdict == at.SCALED:
                 scaled.append(code)
         return tuple(made), tuple(dict.fromkeys(failed)), tuple(scaled)

@@ -227,7 +227,7 @@ def check_order(
         quantity = allowed = closable
         reducing = True
     permitted &= _permission(at.BREAKER_OPEN, account[at.BREAKER] == 0.0, account[at.BREAKER], 0.0, out)
-    shut = flags & at.REFUSED != 0 or not (row[at.LOCKED] == 0.0 and account[at.ACCOUNT_LOCKED] == 0.0)
+    shut = flags & at.REFUSED != 0
     permitted &= _permission(at.LOCKED_OUT, not shut or reducing, 1.0 if shut else 0.0, 0.0, out)
     fresh = row[at.AGE] <= limits[at.MAX_AGE] and price > 0.0 and price < np.inf
     permitted &= _permission(at.STALE_DATA, fresh, row[at.AGE], limits[at.MAX_AGE], out)

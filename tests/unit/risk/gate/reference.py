@@ -63,12 +63,12 @@ class ReferenceGate:
 
     def __init__(
         self, limits: RiskSettings, books: Mapping[str, Book], *, cash: float, equity: float, mode=ControlMode.NORMAL,
-        allow_short: bool = False, volume_required: bool = True, drawdown: float = 0.0, locked: frozenset = frozenset(),
+        allow_short: bool = False, volume_required: bool = True, drawdown: float = 0.0,
         breaker_open: bool = False, orders: int = 0, turnover: float = 0.0,
     ) -> None:  # fmt: skip
         self.limits, self.books, self.cash, self.equity, self.mode = limits, dict(books), cash, equity, mode
         self.allow_short, self.volume_required, self.drawdown = allow_short, volume_required, drawdown
-        self.locked, self.breaker_open, self.orders, self.turnover = locked, breaker_open, orders, turnover
+        self.breaker_open, self.orders, self.turnover = breaker_open, orders, turnover
         self.ids: set[str] = set()
         self.history = np.column_stack([np.nan_to_num(book.returns) for book in self.books.values()])
 
@@ -187,7 +187,7 @@ class ReferenceGate:
         before = len(failed)
         if self.breaker_open:
             failed.add("breaker_open")
-        if (refused or symbol in self.locked or None in self.locked) and not reducing:
+        if refused and not reducing:
             failed.add("locked_out")
         if not (book.known_price and book.age <= limits.max_price_age_sessions):
             failed.add("stale_data")
