@@ -152,7 +152,7 @@ def wish_for(
         return Wish(replace(base, action=Action.REJECT, reasons=("no_forecast",)))
     if state.bundle is None:
         return Wish(replace(base, action=Action.REJECT, reasons=("no_features",)))
-    if inputs.construction is not None and signal is not None:
+    if inputs.construction is not None and signal is not None and _may_hold(settings, signal):
         return _constructed(settings, base, state, signal, inputs.construction)
     target, reasons, size = _target(settings, state, signal, equity)
     if size is not None:
@@ -173,7 +173,7 @@ def _target(
         return ZERO, ("conflict", *(one.reasons for one in state.bundle.conflict)), None
     if signal is None:
         return ZERO, ("no_signal", *_quiet_reasons(state)), None
-    if signal.direction < 0 and not settings.portfolio.allow_short:
+    if not _may_hold(settings, signal):
         return ZERO, (signal.reasons, "short_not_allowed"), None
     if state.facts is None or state.forecast_mean is None or state.forecast_volatility is None:
         return ZERO, ("no_forecast",), None
@@ -193,6 +193,11 @@ def _target(
     target = (shares / lot).to_integral_value(ROUND_DOWN) * lot
     reasons = (signal.reasons, f"bound_{size.bound_by}")
     return target, reasons if target else (*reasons, "below_one_lot"), size
+
+
+def _may_hold(settings: Settings, signal: Signal) -> bool:
+    """Is a position in the signal's direction allowed at all?"""
+    return signal.direction >= 0 or settings.portfolio.allow_short
 
 
 def _constructed(

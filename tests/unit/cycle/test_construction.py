@@ -130,3 +130,8 @@ def test_what_the_optimiser_left_out_stays_as_it_is(desk: Desk) -> None:
     desk.decide(inputs(state("IBM"), construction=Construction("cvar", {}, None, left_out=("IBM",))))
     assert desk.decided()["reasons"] == ["no_history", "trend_long"]
     assert desk.orders() == []
+
+
+def test_a_short_signal_says_that_it_is_not_allowed_not_that_the_optimiser_did_not_want_it(desk: Desk) -> None:
+    desk.decide(inputs(state("IBM", signal(direction=-1)), construction=Construction("risk_parity", {}, None)))
+    assert desk.decided()["reasons"] == ["trend_short", "short_not_allowed"]
