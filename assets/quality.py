@@ -82,33 +82,37 @@ def _contract_check(asset: str, table: str, partitions: dg.PartitionsDefinition[
         "ranges and what may be null. Blocks what is downstream.",
     )
     def contract(context: dg.AssetCheckExecutionContext, desk: DeskResource) -> dg.AssetCheckResult:
-        from quant_dagster.quality.contracts import check
-
         trading = desk.open()
         first, last = _range(context)  # type: ignore[arg-type]
         rows = trading.lake.read(table, symbols=trading.symbols, start=first, end=last)
-        result = check(table, rows)
-        missing = rows.is_empty() and table not in MAY_BE_EMPTY
-        failures = pl.DataFrame(
-            {
-                "check": [str(failure.check) for failure in result.failures],
-                "column": [str(failure.column) for failure in result.failures],
-                "rows": [failure.count for failure in result.failures],
-                "examples": ["; ".join(map(str, failure.examples)) for failure in result.failures],
-            }
-        )
-        return dg.AssetCheckResult(
-            passed=result.passed and not missing,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description="the partition has no rows" if missing else None,
-            metadata={
-                "rows_checked": rows.height,
-                "failed_checks": len(result.failures),
-                "failures": dg.MetadataValue.md(markdown_table(failures)),
-            },
-        )
+        return contract_result(table, rows, missing=rows.is_empty() and table not in MAY_BE_EMPTY)
 
     return contract
+
+
+def contract_result(table: str, rows: pl.DataFrame, *, missing: bool) -> dg.AssetCheckResult:
+    """What a lake table's contract says of rows; ``missing``: there are none, and there should be."""
+    from quant_dagster.quality.contracts import check
+
+    result = check(table, rows)
+    failures = pl.DataFrame(
+        {
+            "check": [str(failure.check) for failure in result.failures],
+            "column": [str(failure.column) for failure in result.failures],
+            "rows": [failure.count for failure in result.failures],
+            "examples": ["; ".join(map(str, failure.examples)) for failure in result.failures],
+        }
+    )
+    return dg.AssetCheckResult(
+        passed=result.passed and not missing,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="the partition has no rows" if missing else None,
+        metadata={
+            "rows_checked": rows.height,
+            "failed_checks": len(result.failures),
+            "failures": dg.MetadataValue.md(markdown_table(failures)),
+        },
+    )
 
 
 def build_quality_checks(partitions: dg.PartitionsDefinition[Any]) -> list[dg.AssetChecksDefinition]:

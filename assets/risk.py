@@ -7,7 +7,7 @@ import dagster as dg
 import polars as pl
 
 from assets.metadata import OWNERS, declared_schema, markdown_table, table_metadata
-from assets.partitions import TIME_ZONE
+from assets.quality import contract_result
 from quant_dagster.cycle.context import code_version
 from resources.desk import DeskResource
 
@@ -190,17 +190,6 @@ def build_risk_checks(partitions: dg.PartitionsDefinition[Any]) -> list[dg.Asset
     return [*contracts, risk_within_limits, stress_loss_bearable, var_backtest_holds]
 
 
-def build_risk_backtest_schedule(job: Any) -> dg.ScheduleDefinition:
-    """After the models were judged on Saturday morning."""
-    return dg.ScheduleDefinition(
-        job=job,
-        name="risk_backtest_schedule",
-        cron_schedule="0 9 * * 6",
-        execution_timezone=TIME_ZONE,
-        description="Value at risk backtested, every Saturday morning.",
-    )
-
-
 def fields(values: Any) -> pl.DataFrame:
     """A dataclass of numbers as a table of one row; none for None."""
     return pl.DataFrame() if values is None else pl.DataFrame([vars(values)])
@@ -257,22 +246,12 @@ def _contract_check(
         description=f"The rows just stored keep the pandera contract of lake table '{table}'.",
     )
     def contract(context: dg.AssetCheckExecutionContext, desk: DeskResource) -> dg.AssetCheckResult:
-        from quant_dagster.quality.contracts import check
-
         lake = desk.open().lake
         if partitions is None:
             rows = lake.read(table).filter(pl.col("session") == pl.col("session").max())
         else:
             session = date.fromisoformat(context.partition_key)
             rows = lake.read(table, start=session, end=session)
-        result = check(table, rows)
-        return dg.AssetCheckResult(
-            passed=result.passed,
-            severity=dg.AssetCheckSeverity.ERROR,
-            metadata={
-                "rows_checked": rows.height,
-                "failures": dg.MetadataValue.json([str(failure) for failure in result.failures]),
-            },
-        )
+        return contract_result(table, rows, missing=False)
 
     return contract

@@ -16,7 +16,7 @@ from assets.marts import build_mart_assets
 from assets.models import build_model_assets, build_model_checks
 from assets.partitions import session_partitions
 from assets.quality import build_contract_checks, build_quality_assets, build_quality_checks
-from assets.risk import build_risk_assets, build_risk_backtest_schedule, build_risk_checks
+from assets.risk import build_risk_assets, build_risk_checks
 from assets.trading import build_trading_assets, build_trading_checks
 from assets.validation import build_validation_assets, build_validation_checks
 from assets.vendors import build_vendor_assets, build_vendor_checks
@@ -35,6 +35,7 @@ from sensors.schedules import (
     lake_maintenance_schedule,
     market_store_schedule,
     model_validation_schedule,
+    risk_backtest_schedule,
 )
 
 
@@ -169,7 +170,7 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
             corporate_actions_schedule(actions_job),
             market_store_schedule(store_job),
             model_validation_schedule(validation_job),
-            build_risk_backtest_schedule(risk_backtest_job),
+            risk_backtest_schedule(risk_backtest_job),
         ],
         sensors=[
             execution_sensor(fills_job),

@@ -365,10 +365,13 @@ class AccountRuleSettings(_Section):
     enabled: bool = Field(False, description="Is the rule obeyed?")
 
 
-class QuantityRuleSettings(AccountRuleSettings):
+class TotalQuantityRuleSettings(AccountRuleSettings):
     limit: float = Field(100_000, gt=0, description="Shares (contracts), long plus short.")
-    per_symbol: dict[str, float] = Field(default_factory=dict, description="Own limits of symbols.")
     action: Literal["close", "reduce"] = Field("reduce", description="Close what breaches, or reduce it to the limit.")
+
+
+class QuantityRuleSettings(TotalQuantityRuleSettings):
+    per_symbol: dict[str, float] = Field(default_factory=dict, description="Own limits of symbols.")
 
 
 class AmountRuleSettings(AccountRuleSettings):
@@ -417,7 +420,9 @@ class TradeManagementRuleSettings(AccountRuleSettings):
 class AccountRulesSettings(_Section):
     """The thirteen rules of an account. Times are those of events, not of the computer."""
 
-    max_contracts: QuantityRuleSettings = Field(default_factory=QuantityRuleSettings, description="Total position.")
+    max_contracts: TotalQuantityRuleSettings = Field(
+        default_factory=TotalQuantityRuleSettings, description="Total position."
+    )
     max_contracts_per_instrument: QuantityRuleSettings = Field(
         default_factory=QuantityRuleSettings, description="Position in one instrument."
     )

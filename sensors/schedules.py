@@ -74,3 +74,14 @@ def model_validation_schedule(job: Any) -> dg.ScheduleDefinition:
         execution_timezone=TIME_ZONE,
         description="Every model judged out of sample, every Saturday morning.",
     )
+
+
+def risk_backtest_schedule(job: Any) -> dg.ScheduleDefinition:
+    """After the models were judged on Saturday morning."""
+    return dg.ScheduleDefinition(
+        job=job,
+        name="risk_backtest_schedule",
+        cron_schedule="0 9 * * 6",
+        execution_timezone=TIME_ZONE,
+        description="Value at risk backtested, every Saturday morning.",
+    )

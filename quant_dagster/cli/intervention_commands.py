@@ -247,7 +247,7 @@ def _request(kind: ActionKind, actor: str, reason: str, symbol: str | None, as_j
     session = newest_valued(context)
     cycle = SessionCycle(context, session)
     name = None if symbol is None else symbol.upper()
-    context.instruments.find("", session)  # opened before any transaction, because opening it writes
+    context.open_ledger()
     with context.ledger.write() as connection:
         held = held_positions(connection, context, session, cycle.prices(connection))
         if not held or (name is not None and name not in held):

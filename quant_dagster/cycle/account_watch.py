@@ -40,8 +40,8 @@ def watch_account(
 ) -> list[Breach]:
     """Tell the rules of a session, write the lockouts they impose and the actions they ask for; returns what bit.
 
-    Telling it again changes nothing. Call it in a write transaction, after the session's fills were booked and with
-    ``context.instruments`` opened (which writes).
+    Telling it again changes nothing. Call it in a write transaction, after the session's fills were booked and with the
+    ledger opened (`TradingContext.open_ledger`).
     """
     risk = context.settings.risk
     if not enabled(risk.account_rules):

@@ -84,6 +84,11 @@ class TradingContext:
         self.ledger = Ledger(self.settings.ledger_url, clock)
         self._symbols = tuple(symbols) if symbols else None
 
+    def open_ledger(self) -> None:
+        """Upgrade the ledger and bring the instrument master up to date: both write, so before any transaction."""
+        self.ledger.upgrade()
+        _ = self.instruments
+
     def open_books(self, session: date) -> None:
         """Upgrade the ledger and deposit the opening cash, once."""
         self.ledger.upgrade()

@@ -69,8 +69,7 @@ def act(context: TradingContext, session: date | None = None) -> Acted:
     from quant_dagster.cycle.session import SessionCycle
 
     settings = context.settings
-    context.ledger.upgrade()
-    context.instruments.find("", context.now().date())  # opened before any transaction, because opening it writes
+    context.open_ledger()
     enforce_kill(context.ledger, settings, context.home)
     chosen = session or newest_valued(context)
     mode = read_permission(context.ledger, settings, context.home).mode

@@ -182,7 +182,7 @@ class SessionCycle:
         Sessions that had no cycle are gone through one by one, so that a day order meets only its own day.
         """
         context = self.context
-        context.instruments.find("", self.session)  # opened before any transaction, because opening it writes
+        context.open_ledger()
         with context.ledger.read() as connection:
             open_orders = order_log.with_status(connection, order_log.OPEN, until=self.session)
         total = Settlement()

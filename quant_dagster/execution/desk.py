@@ -16,7 +16,7 @@ from quant_dagster.execution import order_log, verdicts
 from quant_dagster.execution.broker import Broker, OrderReport, ReportedStatus, SessionBar, SimulatedVenue
 from quant_dagster.execution.lease import broker_lease
 from quant_dagster.execution.orders import Order, OrderEvent, OrderEventKind, OrderStatus
-from quant_dagster.risk.control import ControlMode, read_mode
+from quant_dagster.risk.control import ControlMode
 from quant_dagster.storage.ledger import Ledger
 
 _CLOSING = {
@@ -44,13 +44,13 @@ class ExecutionDesk:
     lease_seconds
         How long the broker stays ours if this process dies.
     mode
-        The control mode in force, asked before each order is sent; default: the one in the ledger.
+        Says the control mode in force, kill conditions included; asked before each order is sent.
     """
 
     def __init__(
-        self, ledger: Ledger, broker: Broker, *, lease_seconds: float, mode: Callable[[], ControlMode] | None = None
+        self, ledger: Ledger, broker: Broker, *, lease_seconds: float, mode: Callable[[], ControlMode]
     ) -> None:
-        self.mode = mode or (lambda: read_mode(ledger).mode)
+        self.mode = mode
         self.ledger = ledger
         self.broker = broker
         self.lease_seconds = lease_seconds

@@ -85,11 +85,6 @@ def with_status(connection: Connection, statuses: Iterable[OrderStatus], *, unti
     return [_as_order(row) for row in connection.execute(query).mappings()]
 
 
-def every(connection: Connection) -> list[Order]:
-    """All orders, in the order they were decided."""
-    return with_status(connection, OrderStatus)
-
-
 def as_known_on(connection: Connection, day: date) -> list[Order]:
     """Orders of sessions up to ``day``, each as its events up to that session made it."""
     query = select(orders).where(orders.c.session <= day).order_by(orders.c.session, orders.c.client_order_id)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Row, Select, literal, select
 
 from quant_dagster.errors import OrderError
 from quant_dagster.execution.orders import Order
 from quant_dagster.risk.gate import Outcome, RiskDecision
 from quant_dagster.storage.ledger import insert_new
-from quant_dagster.storage.ledger_tables import risk_events
+from quant_dagster.storage.ledger_tables import orders, risk_events
 
 
 def record(connection: Connection, verdict: RiskDecision, *, cycle_id: str | None, at: datetime) -> None:
@@ -37,19 +38,42 @@ def record(connection: Connection, verdict: RiskDecision, *, cycle_id: str | Non
 
 def require(connection: Connection, order: Order) -> None:
     """Raise `OrderError` unless the gate approved this order, of this symbol, for at least its quantity."""
-    query = select(risk_events).where(risk_events.c.event_id == f"risk:{order.client_order_id}")
-    row = connection.execute(query).first()
+    query = _beside_verdicts().where(orders.c.client_order_id == order.client_order_id)
+    if found := _unapproved(connection.execute(query).one()):
+        raise OrderError(found)
+
+
+def problems(connection: Connection) -> list[str]:
+    """Orders the gate did not approve, or not for as much; one sentence each."""
+    return [found for row in connection.execute(_beside_verdicts()) if (found := _unapproved(row)) is not None]
+
+
+def _beside_verdicts() -> Select[Any]:
+    verdict = risk_events.c.event_id == literal("risk:") + orders.c.client_order_id
+    return select(
+        orders.c.client_order_id,
+        orders.c.side,
+        orders.c.quantity,
+        orders.c.symbol,
+        risk_events.c.outcome,
+        risk_events.c.symbol.label("approved_symbol"),
+        risk_events.c.approved_quantity,
+    ).select_from(orders.outerjoin(risk_events, verdict))
+
+
+def _unapproved(row: Row[Any]) -> str | None:
     approved = (
-        row is not None
+        row.outcome is not None
         and row.outcome != Outcome.REJECTED
-        and row.symbol == order.symbol
-        and row.approved_quantity >= order.quantity
+        and row.approved_symbol == row.symbol
+        and row.approved_quantity >= row.quantity
     )
-    if not approved:
-        raise OrderError(
-            f"order {order.client_order_id} ({order.side} {order.quantity} {order.symbol}) has no approval of the risk "
-            "gate in the ledger: it is not sent; 'quant verify ledger' says what else does not fit"
-        )
+    if approved:
+        return None
+    return (
+        f"order {row.client_order_id} ({row.side} {row.quantity} {row.symbol}) has no approval of the risk "
+        "gate in the ledger: it is not sent; 'quant verify ledger' says what else does not fit"
+    )
 
 
 def _rounded(value: float | None) -> float | None:

@@ -8,7 +8,6 @@ from decimal import Decimal
 from sqlalchemy import Connection, func, select
 
 from quant_dagster.accounting import books
-from quant_dagster.errors import OrderError
 from quant_dagster.execution import order_log, verdicts
 from quant_dagster.storage.ledger import Ledger
 from quant_dagster.storage.ledger_tables import (
@@ -45,21 +44,10 @@ def verify_ledger(ledger: Ledger) -> LedgerReport:
             *books.problems(connection),
             *order_log.problems(connection),
             *_fills_against_orders(connection),
-            *_orders_against_verdicts(connection),
+            *verdicts.problems(connection),
             *_snapshots_against_postings(connection),
         ]
     return LedgerReport(counts, tuple(problems))
-
-
-def _orders_against_verdicts(connection: Connection) -> list[str]:
-    """Every order must be one that the risk gate approved, and no larger."""
-    found = []
-    for order in order_log.every(connection):
-        try:
-            verdicts.require(connection, order)
-        except OrderError as error:
-            found.append(str(error))
-    return found
 
 
 def _fills_against_orders(connection: Connection) -> list[str]:

@@ -45,7 +45,6 @@ class ActionState(StrEnum):
     WORKING = "working"
     DONE = "done"
     ESCALATED = "escalated"
-    WITHDRAWN = "withdrawn"
 
 
 @dataclass(frozen=True)

@@ -267,7 +267,7 @@ risk_actions = Table(
     Column("actor", String(64), nullable=False),
     Column("reason", Text, nullable=False),
     Column("targets", CanonicalJson, nullable=False),
-    Column("state", String(12), nullable=False),  # working, done, escalated, withdrawn
+    Column("state", String(12), nullable=False),  # working, done, escalated
     Column("attempts", Integer, nullable=False),
     Column("requested_at", UtcDateTime, nullable=False),
     Column("concluded_at", UtcDateTime),

@@ -13,7 +13,7 @@ from itertools import groupby
 
 from sqlalchemy import Connection
 
-from quant_dagster.errors import ConfigurationError, RiskError
+from quant_dagster.errors import RiskError
 from quant_dagster.risk.account_rules import journal, lockouts
 from quant_dagster.risk.account_rules.breaches import ActionRequest, Breach, Cooldown, Lockout, Until
 from quant_dagster.risk.account_rules.events import AccountEvent, Event, in_order
@@ -38,20 +38,10 @@ class AccountRules:
     settings
         ``account_rules`` are the rules; ``actions.stop_distance`` is where a missing stop is placed;
         ``clock_tolerance_seconds`` is how far an event's time may be ahead of ``now``.
-
-    Raises
-    ------
-    ConfigurationError
-        ``max_contracts.per_symbol`` is set, which would limit nothing.
     """
 
     def __init__(self, settings: RiskSettings) -> None:
         self.settings = settings.account_rules
-        if self.settings.max_contracts.per_symbol:
-            raise ConfigurationError(
-                "risk.account_rules.max_contracts.per_symbol limits nothing: "
-                "limits of symbols belong to risk.account_rules.max_contracts_per_instrument.per_symbol"
-            )
         self.days = TradingDays(self.settings.reset_time, self.settings.reset_time_zone)
         self._stop_distance = number(settings.actions.stop_distance)
         self._tolerance = timedelta(seconds=settings.clock_tolerance_seconds)

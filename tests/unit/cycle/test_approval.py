@@ -23,7 +23,6 @@ from quant_dagster.accounting.snapshots import Mark, value_account
 from quant_dagster.cycle.approval import Approval, approve
 from quant_dagster.cycle.wishes import ApprovalInputs, SymbolState
 from quant_dagster.errors import AuditError, OrderError
-from quant_dagster.execution.desk import ExecutionDesk
 from quant_dagster.execution.paper import PaperBroker
 from quant_dagster.market_data.panel import Panel
 from quant_dagster.observability import audit
@@ -106,7 +105,7 @@ class Desk:
     def hold(self, quantity: int) -> None:
         """Own IBM, bought on Monday's decision at Tuesday's open."""
         one_order.approve(self.ledger, quantity=quantity)
-        desk = ExecutionDesk(self.ledger, self.broker, lease_seconds=60)
+        desk = one_order.desk_of(self.ledger, self.broker)
         desk.submit(MONDAY)
         desk.settle(TUESDAY, one_order.bars(TUESDAY))
 

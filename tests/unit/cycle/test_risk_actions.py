@@ -13,7 +13,6 @@ from sqlalchemy import select
 from quant_dagster.accounting import books
 from quant_dagster.errors import RiskError
 from quant_dagster.execution import order_log
-from quant_dagster.execution.desk import ExecutionDesk
 from quant_dagster.risk import actions
 from quant_dagster.risk.actions import ActionKind, ActionState, Held
 from quant_dagster.risk.control import ControlMode, current, escalate
@@ -46,7 +45,7 @@ def known(desk: Desk) -> list[actions.RiskAction]:
 
 def fill(desk: Desk) -> None:
     """Send what is approved and let it meet the next session."""
-    execution = ExecutionDesk(desk.ledger, desk.broker, lease_seconds=60)
+    execution = one_order.desk_of(desk.ledger, desk.broker)
     execution.submit(WEDNESDAY)
     bar = replace(one_order.real_bar(WEDNESDAY), session=WEDNESDAY.replace(day=28))
     execution.settle(bar.session, {"IBM": bar})

@@ -23,7 +23,7 @@ from quant_dagster.execution.orders import OrderEvent, OrderEventKind, OrderStat
 from quant_dagster.execution.paper import PaperBroker
 from quant_dagster.observability import audit
 from quant_dagster.operations.verification import verify_ledger
-from quant_dagster.risk.control import ControlMode, set_mode
+from quant_dagster.risk.control import ControlMode, read_mode, set_mode
 from quant_dagster.risk.gate import OrderIntent, Outcome, RiskDecision
 from quant_dagster.settings import ExecutionSettings
 from quant_dagster.storage.ledger import Ledger
@@ -66,9 +66,14 @@ def broker(tmp_path: Path) -> PaperBroker:
     return PaperBroker(tmp_path / "paper.db", ExecutionSettings(), volume_required=True)
 
 
+def desk_of(ledger: Ledger, broker: PaperBroker) -> ExecutionDesk:
+    """A desk that obeys the mode in the ledger."""
+    return ExecutionDesk(ledger, broker, lease_seconds=60, mode=lambda: read_mode(ledger).mode)
+
+
 @pytest.fixture
 def desk(ledger: Ledger, broker: PaperBroker) -> ExecutionDesk:
-    return ExecutionDesk(ledger, broker, lease_seconds=60)
+    return desk_of(ledger, broker)
 
 
 def bars(session: date) -> dict[str, SessionBar]:

@@ -156,7 +156,7 @@ def test_sessions_that_were_tried_are_counted_once_each(desk: Ledger) -> None:
         assert connection.execute(select(risk_actions.c.attempts)).scalar_one() == 2
 
 
-@pytest.mark.parametrize("state", [ActionState.DONE, ActionState.ESCALATED, ActionState.WITHDRAWN])
+@pytest.mark.parametrize("state", [ActionState.DONE, ActionState.ESCALATED])
 def test_an_action_ends_once(desk: Ledger, state: ActionState) -> None:
     ask(desk, ActionKind.CLOSE_ALL)
     ask(desk, ActionKind.HALVE, at=AT - timedelta(hours=1))

@@ -42,8 +42,6 @@ def test_every_rule_is_in_the_table_in_the_order_of_the_code() -> None:
 def test_its_settings_are_named(rule: str) -> None:
     section = AccountRulesSettings.model_fields[rule].annotation
     fields = set(section.model_fields) - {"enabled"}
-    if rule == "max_contracts":
-        fields.remove("per_symbol")
     assert set(re.findall(r"`(\w+)`", ROWS[rule][4])) == fields
 
 
