@@ -122,5 +122,17 @@ class OrderError(QuantError):
     """An order event is not legal in the order's present state, or an order contradicts an earlier one."""
 
 
+class BrokerError(QuantError):
+    """A broker, or the way to it, refuses what was asked. Names the broker and what to do."""
+
+    def __init__(self, broker: str, detail: str) -> None:
+        self.broker, self.detail = broker, detail
+        super().__init__(f"broker '{broker}': {detail}")
+
+
+class BrokerUnavailableError(BrokerError):
+    """No way to the broker, or no answer: nothing is known about what was asked, so nothing may be concluded."""
+
+
 class ControlError(QuantError):
     """The control mode forbids what was asked, or the transition is not allowed."""

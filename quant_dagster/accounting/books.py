@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -51,7 +51,8 @@ class Fill:
 
     ``price`` and the two reference prices are per share; ``commission`` and all prices in the account's currency.
     ``decision_price`` is the close the decision was made on, ``reference_price`` the bar's price before slippage.
-    ``provenance`` says which bar it was filled against and how.
+    ``provenance`` says which bar it was filled against and how. ``correction`` counts the broker's corrections of it; a
+    corrected ``quantity`` of 0 takes it back. ``commission`` is 0 until the broker has said it.
     """
 
     execution_id: str
@@ -66,6 +67,8 @@ class Fill:
     reference_price: Decimal
     provenance: dict[str, Any]
     correction: int = 0
+    executed_at: datetime | None = None
+    currency: str | None = None
 
 
 @dataclass(frozen=True)
@@ -143,24 +146,35 @@ def deposit(connection: Connection, amount: Decimal, *, session: date, at: datet
     return True
 
 
-def book(connection: Connection, fill: Fill, *, at: datetime) -> bool:
-    """Enter a fill into the books; says whether anything changed.
+class Booked(IntEnum):
+    """What entering a fill came to; `NOTHING` is false."""
+
+    NOTHING = 0
+    NEW = 1
+    CORRECTED = 2
+    COMMISSION = 3
+
+
+def book(connection: Connection, fill: Fill, *, at: datetime) -> Booked:
+    """Enter a fill into the books; says what changed.
 
     The same execution twice changes nothing; a higher correction of it replaces it: the symbol's books are
-    recomputed from all its fills and the difference is posted.
+    recomputed from all its fills and the difference is posted. A commission may be told after its execution: it is
+    posted once, and a repetition of the execution without it takes nothing back.
 
     Raises
     ------
     BooksError
         The execution contradicts one already booked, or the books would not balance.
     """
-    if fill.quantity <= 0 or fill.price <= 0 or fill.commission < 0:
+    taken_back = fill.quantity == 0 and fill.correction > 0
+    if (fill.quantity <= 0 and not taken_back) or fill.price <= 0:
         raise BooksError(f"fill {fill.execution_id} of {fill.symbol}: quantity and price must be positive: {fill}")
     existing = connection.execute(select(fills).where(fills.c.execution_id == fill.execution_id)).mappings().first()
     if existing is not None and fill.correction <= existing["correction"]:
-        if fill.correction == existing["correction"] and _as_fill(existing) != _rounded(fill):
-            raise BooksError(f"fill {fill.execution_id} was reported twice with different contents; trading stops")
-        return False
+        if fill.correction < existing["correction"]:
+            return Booked.NOTHING
+        return _repeated(connection, _as_fill(existing), fill, at)
     row = _row(fill)
     before = holding_of(connection, fill.symbol)
     if existing is None:
@@ -183,7 +197,38 @@ def book(connection: Connection, fill: Fill, *, at: datetime) -> bool:
     )
     payload = audit.fill_payload(row)
     audit.append(connection, transaction_id, "fill", actor="broker", at=at, session=fill.session, payload=payload)
-    return True
+    return Booked.NEW if existing is None else Booked.CORRECTED
+
+
+def _repeated(connection: Connection, known: Fill, said: Fill, at: datetime) -> Booked:
+    """The same execution again: nothing, or the commission that was not known before."""
+    said = _rounded(said)
+    if not _same_execution(known, said):
+        raise BooksError(f"fill {said.execution_id} was reported twice with different contents; trading stops")
+    if said.commission in (ZERO, known.commission):
+        return Booked.NOTHING
+    if known.commission:
+        raise BooksError(
+            f"fill {said.execution_id} was booked with commission {known.commission} and is now reported with "
+            f"{said.commission}; trading stops"
+        )
+    transaction_id = f"fill:{said.execution_id}:{said.correction}{audit.COMMISSION}"
+    lines = [
+        (Account.COMMISSION, said.symbol, ZERO, said.commission),
+        (Account.CASH, None, ZERO, -said.commission),
+    ]
+    _post(connection, transaction_id, lines, session=said.session, at=at, execution_id=said.execution_id)
+    row = fills.c.execution_id == said.execution_id
+    connection.execute(fills.update().where(row).values(commission=said.commission))
+    payload = audit.fill_payload(_row(replace(known, commission=said.commission)))
+    audit.append(connection, transaction_id, "commission", actor="broker", at=at, session=said.session, payload=payload)
+    return Booked.COMMISSION
+
+
+def _same_execution(one: Fill, other: Fill) -> bool:
+    """Do two reports speak of the same trade? How it was reported may differ, and when its commission was known."""
+    said = ("client_order_id", "symbol", "side", "quantity", "price")
+    return all(getattr(one, name) == getattr(other, name) for name in said)
 
 
 def replay(symbol: str, history: Iterable[Fill]) -> Holding:

@@ -175,7 +175,7 @@ def _write(
             order_log.create(
                 connection,
                 verdict,
-                order_type=settings.execution.order_type,
+                order_type=settings.execution.order_type_sent,
                 time_in_force=settings.execution.time_in_force,
                 at=now,
             )

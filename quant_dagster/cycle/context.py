@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from quant_dagster.accounting import books
 from quant_dagster.errors import ConfigurationError, DataUnavailableError
 from quant_dagster.execution.desk import ExecutionDesk
-from quant_dagster.execution.paper import PaperBroker
+from quant_dagster.execution.brokers.paper import PaperBroker
 from quant_dagster.market_data import failover, instruments
 from quant_dagster.market_data.calendars import ExchangeCalendar, exchange_calendar
 from quant_dagster.market_data.failover import GUARD_PREFIX

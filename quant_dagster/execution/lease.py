@@ -8,9 +8,9 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from quant_dagster.errors import OrderError
 from quant_dagster.storage.ledger import Ledger, insert_new
@@ -46,6 +46,41 @@ def broker_lease(ledger: Ledger, broker: str, seconds: float, *, wait: float = 0
     finally:
         with ledger.write() as connection:
             connection.execute(leases.delete().where(leases.c.name == broker, leases.c.holder == holder))
+
+
+def renew_lease(ledger: Ledger, broker: str, holder: str, seconds: float) -> None:
+    """Hold the lease for ``seconds`` from now on.
+
+    Raises
+    ------
+    OrderError
+        It ran out and is another's now: nothing may be sent any more.
+    """
+    with ledger.write() as connection:
+        now = ledger.now()
+        mine = (leases.c.name == broker) & (leases.c.holder == holder)
+        until = now + timedelta(seconds=seconds)
+        if not connection.execute(leases.update().where(mine).values(expires_at=until)).rowcount:
+            raise OrderError(f"broker '{broker}' is no longer held by {holder}: another executor has taken it over")
+
+
+def require_lease(connection: Connection, broker: str, holder: str | None, now: datetime) -> None:
+    """Raise `OrderError` unless ``holder`` has the broker; asked in the transaction that sends an order.
+
+    A process that was stopped for long must not send what another one has taken over.
+    """
+    held = connection.execute(select(leases).where(leases.c.name == broker)).first()
+    if held is None or held.holder != holder or held.expires_at <= now:
+        by = "nobody" if held is None else f"{held.holder} until {held.expires_at}"
+        raise OrderError(f"broker '{broker}' is held by {by}, not by {holder}: nothing was sent")
+
+
+def lease_holder(connection: Connection, broker: str, now: datetime) -> str | None:
+    """Who holds the broker; None when nobody does, or nobody who lives."""
+    held = connection.execute(select(leases).where(leases.c.name == broker)).first()
+    if held is None or held.expires_at <= now or _is_dead(held.holder):
+        return None
+    return str(held.holder)
 
 
 def _acquire(ledger: Ledger, broker: str, holder: str, seconds: float) -> str | None:

@@ -5,25 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from quant_dagster.accounting.books import Side
 from quant_dagster.errors import OrderError
-from quant_dagster.execution.orders import Order, OrderEvent, OrderEventKind, OrderStatus, apply
+from quant_dagster.execution.orders import ZERO, Order, OrderEvent, OrderEventKind, OrderStatus, apply
 from quant_dagster.observability import audit
 from quant_dagster.risk.gate import Outcome, RiskDecision
 from quant_dagster.storage.ledger import insert_new
 from quant_dagster.storage.ledger_tables import order_events, orders
 
-_PROJECTED = ("status", "filled_quantity", "average_fill_price", "events")
+_PROJECTED = (
+    "status", "quantity", "limit_price", "filled_quantity", "average_fill_price", "broker_order_id", "sent_at",
+    "arrival_price", "events",
+)  # fmt: skip
 
 
 def create(
-    connection: Connection, decision: RiskDecision, *, order_type: str, time_in_force: str, at: datetime
+    connection: Connection,
+    decision: RiskDecision,
+    *,
+    order_type: str,
+    time_in_force: str,
+    at: datetime,
+    limit_price: Decimal | None = None,
+    parent_id: str | None = None,
 ) -> Order | None:
     """Make the order a risk decision allows; None when it exists already.
+
+    Parameters
+    ----------
+    parent_id
+        The algorithm's order it is a slice of.
 
     Raises
     ------
@@ -48,14 +64,27 @@ def create(
         origin=intent.origin.value,
         reduce_only=int(decision.reduce_only),
         stop_price=intent.stop_price,
+        limit_price=limit_price,
+        parent_id=parent_id,
     )
-    payload = {"outcome": decision.outcome.value, "quantity": decision.approved_quantity}
+    return _insert(connection, order, decision.outcome.value, actor="risk", at=at)
+
+
+def adopt(connection: Connection, order: Order, *, actor: str, at: datetime) -> Order | None:
+    """Take up an order that the broker has and the ledger lost; None when it is there."""
+    return _insert(connection, order, f"adopted by {actor}", actor=actor, at=at)
+
+
+def _insert(connection: Connection, order: Order, outcome: str, *, actor: str, at: datetime) -> Order | None:
+    payload: dict[str, Any] = {"outcome": outcome, "quantity": order.quantity}
+    if order.limit_price is not None:
+        payload["limit_price"] = order.limit_price
     event = OrderEvent(order.client_order_id, OrderEventKind.APPROVED, order.session, _plain(payload))
     approved = apply(order, event)
     row = {name: getattr(approved, name) for name in approved.__dataclass_fields__}
     if not insert_new(connection, orders, row):
         return None
-    _append(connection, event, approved.events, actor="risk", at=at)
+    _append(connection, event, approved.events, actor=actor, at=at)
     return approved
 
 
@@ -70,10 +99,24 @@ def record(connection: Connection, event: OrderEvent, *, actor: str, at: datetim
 
 def get(connection: Connection, client_order_id: str) -> Order:
     """One order; `OrderError` when there is none of that id."""
-    row = connection.execute(select(orders).where(orders.c.client_order_id == client_order_id)).mappings().first()
-    if row is None:
+    order = find(connection, client_order_id)
+    if order is None:
         raise OrderError(f"there is no order {client_order_id} in the ledger")
-    return _as_order(row)
+    return order
+
+
+def find(connection: Connection, client_order_id: str) -> Order | None:
+    """One order; None when there is none of that id."""
+    row = connection.execute(select(orders).where(orders.c.client_order_id == client_order_id)).mappings().first()
+    return None if row is None else _as_order(row)
+
+
+def last_payload(connection: Connection, order: Order) -> dict[str, Any]:
+    """What the newest event of an order said."""
+    query = select(order_events.c.payload).where(
+        order_events.c.client_order_id == order.client_order_id, order_events.c.sequence == order.events
+    )
+    return dict(connection.execute(query).scalar_one())
 
 
 def with_status(connection: Connection, statuses: Iterable[OrderStatus], *, until: date | None = None) -> list[Order]:
@@ -104,8 +147,18 @@ def as_known_on(connection: Connection, day: date) -> list[Order]:
 
 
 def _blank(stored: Order) -> Order:
-    """The order before its first event."""
-    return replace(stored, status=None, filled_quantity=stored.quantity * 0, average_fill_price=None, events=0)
+    """The order before its first event; that says what was approved."""
+    return replace(
+        stored,
+        status=None,
+        limit_price=None,
+        filled_quantity=ZERO,
+        average_fill_price=None,
+        broker_order_id=None,
+        sent_at=None,
+        arrival_price=None,
+        events=0,
+    )
 
 
 OPEN = tuple(status for status in OrderStatus if not status.is_final)

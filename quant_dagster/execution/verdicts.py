@@ -36,6 +36,24 @@ def record(connection: Connection, verdict: RiskDecision, *, cycle_id: str | Non
     insert_new(connection, risk_events, row)
 
 
+def vouch(connection: Connection, order: Order, *, actor: str, at: datetime) -> None:
+    """Write down that ``actor`` stands for an order whose verdict the ledger has lost; it was sent long ago."""
+    row = {
+        "event_id": f"risk:{order.client_order_id}",
+        "cycle_id": None,
+        "origin": order.origin,
+        "session": order.session,
+        "symbol": order.symbol,
+        "outcome": Outcome.APPROVED.value,
+        "requested_quantity": order.quantity,
+        "approved_quantity": order.quantity,
+        "reasons": [f"adopted:{actor}"],
+        "checks": [],
+        "recorded_at": at,
+    }
+    insert_new(connection, risk_events, row)
+
+
 def require(connection: Connection, order: Order) -> None:
     """Raise `OrderError` unless the gate approved this order, of this symbol, for at least its quantity."""
     query = _beside_verdicts().where(orders.c.client_order_id == order.client_order_id)

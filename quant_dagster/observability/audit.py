@@ -20,6 +20,8 @@ from quant_dagster.storage.ledger_tables import audit_log, cycles, decisions, fi
 from quant_dagster.storage.types import canonical_json
 
 GENESIS = "0" * 64
+COMMISSION = ":commission"
+"""Ends the key of the row that vouches for a fill whose commission was told later."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,12 @@ def _events_without_audit(connection: Connection, keys: dict[str, str]) -> list[
         match(key, canonical_json(order_event_payload(dict(event))), f"order event {key}")
     for fill in connection.execute(select(fills)).mappings():
         for correction in range(fill["correction"]):
-            remaining.pop(f"fill:{fill['execution_id']}:{correction}", None)
+            for suffix in ("", COMMISSION):
+                remaining.pop(f"fill:{fill['execution_id']}:{correction}{suffix}", None)
         key = f"fill:{fill['execution_id']}:{fill['correction']}"
+        if key + COMMISSION in remaining:  # what was said of the fill last
+            remaining.pop(key, None)
+            key += COMMISSION
         match(key, canonical_json(fill_payload(dict(fill))), f"fill {fill['execution_id']}")
     decided = select(cycles.c.cycle_id).where(cycles.c.cycle_id.in_(select(decisions.c.cycle_id)))
     for (cycle_id,) in connection.execute(decided):

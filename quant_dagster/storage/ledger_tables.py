@@ -78,6 +78,43 @@ decisions = Table(
     Index("ix_decisions_session", "session"),
 )
 
+# An order that an algorithm works in slices: what the risk gate approved as a whole. `state` and what follows it are a
+# projection of parent_events.
+parent_orders = Table(
+    "parent_orders",
+    metadata,
+    Column("parent_id", String(40), primary_key=True),
+    Column("decision_id", String(32), ForeignKey("decisions.decision_id")),
+    Column("strategy", String(64), nullable=False),
+    Column("origin", String(16), nullable=False, server_default="strategy"),
+    Column("session", Date, nullable=False),
+    Column("symbol", String(32), nullable=False),
+    Column("side", String(8), nullable=False),
+    _quantity("quantity"),
+    Column("reduce_only", Integer, nullable=False, server_default="0"),
+    Column("algorithm", String(24), nullable=False),
+    Column("parameters", CanonicalJson, nullable=False),
+    _money("decision_price"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("state", String(12), nullable=False),  # approved, working, paused, done, cancelled
+    Column("starts_at", UtcDateTime),
+    Column("ends_at", UtcDateTime),
+    _money("arrival_price", nullable=True),
+    Column("events", Integer, nullable=False),
+    Index("ix_parent_orders_state", "state"),
+    Index("ix_parent_orders_session", "session"),
+)
+
+parent_events = Table(
+    "parent_events",
+    metadata,
+    Column("parent_id", String(40), ForeignKey("parent_orders.parent_id"), primary_key=True),
+    Column("sequence", Integer, primary_key=True),
+    Column("kind", String(24), nullable=False),
+    Column("payload", CanonicalJson, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)
+
 # Columns from `status` on are a projection of order_events.
 orders = Table(
     "orders",
@@ -96,14 +133,23 @@ orders = Table(
     # 1: the venue fills no more of it than closes what is held.
     Column("reduce_only", Integer, nullable=False, server_default="0"),
     _money("stop_price", nullable=True),
+    _money("limit_price", nullable=True),
+    # The algorithm's order this one is a slice of.
+    Column("parent_id", String(40), ForeignKey("parent_orders.parent_id")),
     _money("decision_price"),
     Column("created_at", UtcDateTime, nullable=False),
     Column("status", String(24), nullable=False),
     _quantity("filled_quantity"),
     _money("average_fill_price", nullable=True),
+    # The broker's number, written down before the order is sent.
+    Column("broker_order_id", String(64)),
+    # The first instant the order can be at the broker, in the market's time; its price then is `arrival_price`.
+    Column("sent_at", UtcDateTime),
+    _money("arrival_price", nullable=True),
     Column("events", Integer, nullable=False),
     Index("ix_orders_status", "status"),
     Index("ix_orders_session", "session"),
+    Index("ix_orders_parent_id", "parent_id"),
 )
 
 order_events = Table(
@@ -133,12 +179,18 @@ fills = Table(
     _money("commission"),
     _money("decision_price"),
     _money("reference_price"),
+    # When it happened, where the venue knows more than the session.
+    Column("executed_at", UtcDateTime),
+    # None: the account's currency.
+    Column("currency", String(8)),
     Column("provenance", CanonicalJson, nullable=False),
     Column("recorded_at", UtcDateTime, nullable=False),
     Index("ix_fills_session", "session"),
+    Index("ix_fills_symbol", "symbol"),
+    Index("ix_fills_client_order_id", "client_order_id"),
 )
 
-# Double entry: the amounts of one transaction sum to zero.
+# Double entry: the amounts of one transaction sum to zero in each currency (None: the account's).
 postings = Table(
     "postings",
     metadata,
@@ -149,9 +201,11 @@ postings = Table(
     Column("symbol", String(32)),
     _quantity("quantity"),
     _money("amount"),
+    Column("currency", String(8)),
     Column("execution_id", String(64)),
     Column("recorded_at", UtcDateTime, nullable=False),
     Index("ix_postings_account", "account"),
+    Index("ix_postings_symbol", "symbol"),
 )
 
 # End-of-session snapshots: projections of postings and the session's closes.
@@ -294,6 +348,100 @@ heartbeats = Table(
     Column("state", String(24), nullable=False),  # ok, or what is wrong
     Column("detail", Text, nullable=False),
     Column("beat_at", UtcDateTime, nullable=False),
+)
+
+# What works or was executed at a broker under no order of ours: kept until a person, or the policy, has dealt with it.
+broker_quarantine = Table(
+    "broker_quarantine",
+    metadata,
+    Column("broker", String(32), primary_key=True),
+    Column("kind", String(12), primary_key=True),  # order or execution
+    Column("reference", String(80), primary_key=True),
+    Column("symbol", String(32), nullable=False),
+    Column("side", String(8), nullable=False),
+    _quantity("quantity"),
+    _money("price", nullable=True),
+    Column("detail", CanonicalJson, nullable=False),
+    Column("state", String(12), nullable=False),  # quarantined, adopted, cancelled, dismissed
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Column("resolved_at", UtcDateTime),
+    Column("resolved_by", String(64)),
+)
+
+# Every change of the state of the connection to a broker; the newest row of a broker is its state.
+connection_events = Table(
+    "connection_events",
+    metadata,
+    Column("broker", String(32), primary_key=True),
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("state", String(16), nullable=False),
+    Column("previous", String(16)),
+    Column("reason", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+)
+
+# The books held against the broker's: one row each time, and one for each thing that did not agree.
+reconciliation_runs = Table(
+    "reconciliation_runs",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("broker", String(32), nullable=False),
+    Column("session", Date, nullable=False),
+    Column("trigger", String(24), nullable=False),  # cycle, reconnect, timer, command
+    Column("compared", CanonicalJson, nullable=False),  # how many of each kind
+    Column("breaks", Integer, nullable=False),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Index("ix_reconciliation_runs_session", "session"),
+)
+
+reconciliation_breaks = Table(
+    "reconciliation_breaks",
+    metadata,
+    Column("break_id", String(64), primary_key=True),
+    Column("run_id", String(64), ForeignKey("reconciliation_runs.run_id"), nullable=False),
+    Column("broker", String(32), nullable=False),
+    Column("kind", String(12), nullable=False),  # order, fill, position, cash, commission
+    Column("reference", String(80), nullable=False),  # order or execution id, symbol, currency
+    Column("symbol", String(32)),
+    Column("ours", String(80), nullable=False),
+    Column("theirs", String(80), nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("state", String(12), nullable=False),  # open, agreed, balanced, accepted
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+    Column("closed_by", String(64)),
+    Index("ix_reconciliation_breaks_state", "state"),
+)
+
+# How each order, or algorithm's order, was executed, against its benchmarks. A projection; made anew at will.
+execution_quality = Table(
+    "execution_quality",
+    metadata,
+    Column("order_id", String(40), primary_key=True),
+    Column("session", Date, nullable=False),
+    Column("symbol", String(32), nullable=False),
+    Column("side", String(8), nullable=False),
+    Column("algorithm", String(24), nullable=False),
+    _quantity("ordered"),
+    _quantity("filled"),
+    _money("decision_price", nullable=True),
+    _money("arrival_price", nullable=True),
+    _money("average_price", nullable=True),
+    _money("interval_vwap", nullable=True),
+    _money("close_price", nullable=True),
+    # Basis points of the decision's value, positive is a cost.
+    Column("delay_bps", Float),
+    Column("spread_bps", Float),
+    Column("impact_bps", Float),
+    Column("fees_bps", Float),
+    Column("opportunity_bps", Float),
+    Column("total_bps", Float),
+    Column("vwap_slippage_bps", Float),
+    Column("participation", Float),
+    Column("estimated_bps", Float),  # what the model said before
+    Column("evidence", CanonicalJson, nullable=False),
+    Index("ix_execution_quality_session", "session"),
 )
 
 leases = Table(

@@ -94,9 +94,9 @@ WRITES = [
     ("feast.feature_store:FeatureStore.apply", 1, "after"),
     ("feast.feature_store:FeatureStore.write_to_online_store", 3, "before"),
     ("quant_dagster.cycle.session:approve", 1, "after"),
-    ("quant_dagster.execution.paper:PaperBroker.submit", 8, "after"),
+    ("quant_dagster.execution.brokers.paper:PaperBroker.submit", 8, "after"),
     ("quant_dagster.execution.desk:ExecutionDesk._record", 5, "before"),
-    ("quant_dagster.execution.paper:PaperBroker.trade_session", 1, "after"),
+    ("quant_dagster.execution.brokers.paper:PaperBroker.trade_session", 1, "after"),
     ("quant_dagster.execution.desk:ExecutionDesk._book", 4, "after"),
     ("quant_dagster.cycle.session:record_snapshot", 2, "before"),
     ("quant_dagster.cycle.session:SessionCycle.complete", 1, "before"),
@@ -118,7 +118,7 @@ def test_a_kill_at_every_kind_of_write(short_run: Undisturbed, tmp_path: Path) -
 def test_two_kills_with_the_ledger_on_postgresql(short_run: Undisturbed, tmp_path: Path, postgres_url: str) -> None:
     settings: Mapping[str, str] = {"QUANT_STORAGE__LEDGER_URL": postgres_url}
     points = [
-        ("quant_dagster.execution.paper:PaperBroker.submit", 5, "after"),
+        ("quant_dagster.execution.brokers.paper:PaperBroker.submit", 5, "after"),
         ("quant_dagster.execution.order_log:record", 25, "after"),  # inside an open transaction
     ]
     assert replays.replay_killed_at_each(points, tmp_path, 3, settings) == [True, True]

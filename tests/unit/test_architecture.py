@@ -59,7 +59,7 @@ def test_only_the_execution_desk_submits_to_a_broker() -> None:
 def test_only_the_context_knows_the_paper_broker() -> None:
     knowing = {name for name, tree in modules() if any(i.endswith(".PaperBroker") for i in imported(tree))}
     assert knowing == {"quant_dagster/cycle/context.py"}
-    assert "quant_dagster.execution.paper" not in {i for _, tree in modules() for i in imported(tree)}
+    assert "quant_dagster.execution.brokers.paper" not in {i for _, tree in modules() for i in imported(tree)}
 
 
 def test_orders_are_inserted_in_one_place_which_takes_a_risk_decision() -> None:
@@ -71,7 +71,7 @@ def test_orders_are_inserted_in_one_place_which_takes_a_risk_decision() -> None:
             if not isinstance(node, ast.Call):
                 continue
             text = ast.unparse(node)
-            raw_sql = "insert into orders" in text.lower() and name != "quant_dagster/execution/paper.py"
+            raw_sql = "insert into orders" in text.lower() and name != "quant_dagster/execution/brokers/paper.py"
             if (
                 text.startswith(("orders.insert(", "insert(orders"))
                 or "insert_new(connection, orders," in text
@@ -81,7 +81,11 @@ def test_orders_are_inserted_in_one_place_which_takes_a_risk_decision() -> None:
     assert inserting == {"quant_dagster/execution/order_log.py"}
     tree = dict(modules())["quant_dagster/execution/order_log.py"]
     creating = [f.name for f in tree.body if isinstance(f, ast.FunctionDef) and "insert_new(" in ast.unparse(f)]
-    assert creating == ["create"]
+    assert creating == ["_insert"]
+    calling = [f.name for f in tree.body if isinstance(f, ast.FunctionDef) and "return _insert(" in ast.unparse(f)]
+    assert calling == ["create", "adopt"]
+    adopting = {name for name, tree in modules() for _ in calls(tree, "adopt")}
+    assert adopting == {"quant_dagster/execution/adoption.py"}, "only what the broker has and the ledger lost"
     parameters = inspect.signature(order_log.create, eval_str=True).parameters
     assert parameters["decision"].annotation is RiskDecision
 

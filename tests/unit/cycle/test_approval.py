@@ -23,7 +23,7 @@ from quant_dagster.accounting.snapshots import Mark, value_account
 from quant_dagster.cycle.approval import Approval, approve
 from quant_dagster.cycle.wishes import ApprovalInputs, SymbolState
 from quant_dagster.errors import AuditError, OrderError
-from quant_dagster.execution.paper import PaperBroker
+from quant_dagster.execution.brokers.paper import PaperBroker
 from quant_dagster.market_data.panel import Panel
 from quant_dagster.observability import audit
 from quant_dagster.operations.verification import verify_ledger

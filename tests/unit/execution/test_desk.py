@@ -17,10 +17,10 @@ from quant_dagster.accounting.books import Side
 from quant_dagster.errors import OrderError
 from quant_dagster.execution import order_log, verdicts
 from quant_dagster.execution.broker import SessionBar
+from quant_dagster.execution.brokers.paper import PaperBroker
 from quant_dagster.execution.desk import ExecutionDesk
 from quant_dagster.execution.lease import broker_lease
 from quant_dagster.execution.orders import OrderEvent, OrderEventKind, OrderStatus, client_order_id
-from quant_dagster.execution.paper import PaperBroker
 from quant_dagster.observability import audit
 from quant_dagster.operations.verification import verify_ledger
 from quant_dagster.risk.control import ControlMode, read_mode, set_mode
@@ -161,9 +161,9 @@ def test_an_order_the_broker_has_seen_is_not_sent_again(ledger: Ledger, desk: Ex
     submitted = []
     original = PaperBroker.submit
 
-    def lost_answer(self, order):
+    def lost_answer(self, order, number=""):
         submitted.append(order.client_order_id)
-        original(self, order)
+        original(self, order, number)
         raise Crash
 
     monkeypatch.setattr(PaperBroker, "submit", lost_answer)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from quant_dagster.accounting.books import Side
 from quant_dagster.execution.broker import ReportedStatus, SessionBar
+from quant_dagster.execution.brokers.paper import PaperBroker
 from quant_dagster.execution.costs import commission, fill_price
 from quant_dagster.execution.orders import Order, OrderStatus
-from quant_dagster.execution.paper import PaperBroker
 from quant_dagster.settings import ExecutionSettings
 
 COSTS = ExecutionSettings()
@@ -245,6 +245,7 @@ def test_a_book_of_an_earlier_version_knows_its_positions(broker: PaperBroker) -
         book.execute("DROP TABLE positions")
         book.execute("ALTER TABLE orders DROP COLUMN reduce_only")
         book.execute("ALTER TABLE orders DROP COLUMN stop_price")
+        book.execute("ALTER TABLE orders DROP COLUMN limit_price")
     broker.submit(closing(quantity=130))
     broker.trade_session(WEDNESDAY, {"IBM": real_bar(WEDNESDAY)})
     assert broker.find("o2").filled_quantity == 100

@@ -2,9 +2,10 @@
 
 Its book is a SQLite file apart from the ledger, so that the desk has to find out what happened after a crash the
 way it would with any broker: by asking. An order can meet only bars of sessions after the one it was decided in.
-With full bars a market order fills at the open; with closes only, at the close. A stop order waits until the bar
-reaches its price: it then fills at the stop, or at the open if the price jumped over it. Of an order that may only
-reduce, no more is filled than closes the position at this venue; the rest is cancelled.
+With full bars a market order fills at the open; with closes only, at the close. A limit order fills at the open where
+that is no worse than its limit, else at its limit if the bar reaches it. A stop order waits until the bar reaches its
+price: it then fills at the stop, or at the open if the price jumped over it. Of an order that may only reduce, no more
+is filled than closes the position at this venue; the rest is cancelled.
 """
 
 from __future__ import annotations
@@ -19,9 +20,17 @@ from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Any
 
-from quant_dagster.accounting.books import Fill, Side
+from quant_dagster.accounting.books import Side
 from quant_dagster.errors import OrderError
-from quant_dagster.execution.broker import OrderReport, ReportedStatus, SessionBar
+from quant_dagster.execution.broker import (
+    BrokerAccount,
+    BrokerOrder,
+    Capabilities,
+    Execution,
+    OrderReport,
+    ReportedStatus,
+    SessionBar,
+)
 from quant_dagster.execution.costs import commission, fill_price
 from quant_dagster.execution.orders import Order
 from quant_dagster.settings import ExecutionSettings
@@ -31,7 +40,7 @@ CREATE TABLE IF NOT EXISTS orders (
     client_order_id TEXT PRIMARY KEY, decided TEXT NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL,
     quantity TEXT NOT NULL, filled TEXT NOT NULL, time_in_force TEXT NOT NULL, decision_price TEXT NOT NULL,
     status TEXT NOT NULL, session TEXT NOT NULL, reason TEXT NOT NULL,
-    reduce_only INTEGER NOT NULL DEFAULT 0, stop_price TEXT);
+    reduce_only INTEGER NOT NULL DEFAULT 0, stop_price TEXT, limit_price TEXT);
 CREATE TABLE IF NOT EXISTS executions (
     number INTEGER PRIMARY KEY, execution_id TEXT NOT NULL UNIQUE, client_order_id TEXT NOT NULL,
     content TEXT NOT NULL);
@@ -53,16 +62,33 @@ class PaperBroker:
         Slippage, commission, participation cap.
     volume_required
         Refuse to fill when a bar has no volume; otherwise the participation check is reported as not evaluated.
+    opening_cash
+        What the account was opened with, in ``currency``.
     """
 
     name = "paper"
+    capabilities = Capabilities(frozenset({"market", "limit", "stop"}), modifies=True, remote=False)
 
-    def __init__(self, path: Path, costs: ExecutionSettings, *, volume_required: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        costs: ExecutionSettings,
+        *,
+        volume_required: bool,
+        opening_cash: Decimal = Decimal(0),
+        currency: str = "USD",
+    ) -> None:
         self.path = path
+        self.opening_cash = opening_cash
+        self.currency = currency
         self.costs = costs
         self.volume_required = volume_required
 
-    def submit(self, order: Order) -> OrderReport:
+    def reserve(self) -> str:
+        """Orders go under their own id here."""
+        return ""
+
+    def submit(self, order: Order, broker_order_id: str = "") -> OrderReport:
         """Take an order onto the book; the same id again answers with where that order stands."""
         if order.quantity <= 0 or order.quantity != order.quantity.to_integral_value():
             return OrderReport(
@@ -74,7 +100,7 @@ class PaperBroker:
             )
         with self._transaction() as book:
             book.execute(
-                "INSERT OR IGNORE INTO orders VALUES (?, ?, ?, ?, ?, '0', ?, ?, ?, ?, '', ?, ?)",
+                "INSERT OR IGNORE INTO orders VALUES (?, ?, ?, ?, ?, '0', ?, ?, ?, ?, '', ?, ?, ?)",
                 (
                     order.client_order_id,
                     order.session.isoformat(),
@@ -87,6 +113,7 @@ class PaperBroker:
                     order.session.isoformat(),
                     int(order.reduce_only),
                     None if order.stop_price is None else str(order.stop_price),
+                    None if order.limit_price is None else str(order.limit_price),
                 ),
             )
         report = self.find(order.client_order_id)
@@ -103,6 +130,22 @@ class PaperBroker:
                 (ReportedStatus.CANCELED.value, session.isoformat(), client_order_id, ReportedStatus.WORKING.value),
             )
         return self.find(client_order_id)
+
+    def modify(self, order: Order, *, quantity: Decimal, limit_price: Decimal | None) -> OrderReport | None:
+        """Change a working order, but never to less than was filled; None if it was never seen."""
+        with self._transaction() as book:
+            book.execute(
+                "UPDATE orders SET quantity = ?, limit_price = COALESCE(?, limit_price)"
+                " WHERE client_order_id = ? AND status = ? AND CAST(filled AS REAL) < ?",
+                (
+                    str(quantity),
+                    None if limit_price is None else str(limit_price),
+                    order.client_order_id,
+                    ReportedStatus.WORKING.value,
+                    float(quantity),
+                ),
+            )
+        return self.find(order.client_order_id)
 
     def find(self, client_order_id: str) -> OrderReport | None:
         """Where an order stands; None if it was never seen."""
@@ -128,24 +171,54 @@ class PaperBroker:
             for row in rows
         ]
 
-    def executions(self, client_order_ids: Sequence[str]) -> list[Fill]:
-        """Every execution of these orders, oldest first."""
+    def executions(self, client_order_ids: Sequence[str] | None = None) -> list[Execution]:
+        """Executions of these orders (None: every one there was), oldest first."""
         with self._transaction() as book:
-            rows = [
-                row
-                for order_id in client_order_ids
-                for row in book.execute("SELECT number, content FROM executions WHERE client_order_id = ?", (order_id,))
-            ]
-        return [_fill(json.loads(row["content"])) for row in sorted(rows, key=lambda row: row["number"])]
+            if client_order_ids is None:
+                rows = book.execute("SELECT number, content FROM executions").fetchall()
+            else:
+                query = "SELECT number, content FROM executions WHERE client_order_id = ?"
+                rows = [row for order_id in client_order_ids for row in book.execute(query, (order_id,))]
+        return [_execution(json.loads(row["content"])) for row in sorted(rows, key=lambda row: row["number"])]
+
+    def open_orders(self) -> list[BrokerOrder]:
+        """What is on the book and may still fill."""
+        with self._transaction() as book:
+            query = "SELECT * FROM orders WHERE status = ? ORDER BY decided, client_order_id"
+            rows = book.execute(query, (ReportedStatus.WORKING.value,)).fetchall()
+        return [
+            BrokerOrder(
+                broker_order_id=row["client_order_id"],
+                client_order_id=row["client_order_id"],
+                symbol=row["symbol"],
+                side=Side(row["side"]),
+                quantity=Decimal(row["quantity"]),
+                filled_quantity=Decimal(row["filled"]),
+                order_type=_order_type(row),
+                limit_price=None if row["limit_price"] is None else Decimal(row["limit_price"]),
+            )
+            for row in rows
+        ]
+
+    def account(self) -> BrokerAccount:
+        """Positions, and the opening cash with what was traded since; it knows of no dividends."""
+        with self._transaction() as book:
+            positions = book.execute("SELECT * FROM positions ORDER BY symbol").fetchall()
+            executions = book.execute("SELECT content FROM executions").fetchall()
+        cash = self.opening_cash
+        for one in (_execution(json.loads(row["content"])) for row in executions):
+            cash -= one.side.sign * one.quantity * one.price + (one.commission or 0)
+        held = {row["symbol"]: Decimal(row["quantity"]) for row in positions if Decimal(row["quantity"])}
+        return BrokerAccount(self.name, self.currency, {self.currency: cash}, held)
 
     def trade_session(self, session: date, bars: Mapping[str, SessionBar]) -> None:
         """Let every working order decided before ``session`` meet its bar, once; all of it is one transaction."""
         day = session.isoformat()
         with self._transaction() as book:
             working = book.execute(
-                # Stops come last: what trades at the open is over when the price gets to them.
+                # What waits for a price comes last: what trades at the open is over when the price gets there.
                 "SELECT * FROM orders WHERE status = ? AND decided < ?"
-                " ORDER BY stop_price IS NOT NULL, decided, client_order_id",
+                " ORDER BY stop_price IS NOT NULL OR limit_price IS NOT NULL, decided, client_order_id",
                 (ReportedStatus.WORKING.value, day),
             ).fetchall()
             for row in working:
@@ -162,7 +235,7 @@ class PaperBroker:
         if closes > 0 and bar is not None:
             reference = _reference(row, bar)
             if reference is None:
-                reason = "stop_not_reached"
+                reason = f"{_order_type(row)}_not_reached"
             else:
                 quantity, reason = self._fillable(min(remaining, closes), bar)
                 if quantity > 0:
@@ -206,11 +279,13 @@ class PaperBroker:
         reference: float,
     ) -> None:
         side = Side(row["side"])
-        priced_at = "close" if bar.open is None else "open" if reference == bar.open else "stop"
+        priced_at = "close" if bar.open is None else "open" if reference == bar.open else _order_type(row)
         participation = float(quantity) / bar.volume if bar.volume else None
         price = fill_price(
             side, reference, participation, self.costs, low=bar.low, high=bar.high, tick_size=bar.tick_size
         )
+        if row["limit_price"] is not None:
+            price = (min if side is Side.BUY else max)(price, Decimal(row["limit_price"]))
         content = {
             "execution_id": hashlib.sha256(f"{row['client_order_id']}|{session}".encode()).hexdigest()[:24],
             "client_order_id": row["client_order_id"],
@@ -263,8 +338,14 @@ class PaperBroker:
 
 
 def _reference(row: sqlite3.Row, bar: SessionBar) -> float | None:
-    """The market's price for an order in a session; None: its stop was not reached."""
+    """The market's price for an order in a session; None: its limit or its stop was not reached."""
     first = bar.open if bar.open is not None else bar.close
+    if row["limit_price"] is not None:
+        limit, sign = float(row["limit_price"]), Side(row["side"]).sign
+        best = bar.low if sign > 0 else bar.high
+        if sign * (first - limit) <= 0:
+            return first
+        return limit if best is not None and sign * (best - limit) <= 0 else None
     if row["stop_price"] is None:
         return first
     stop, sign = float(row["stop_price"]), Side(row["side"]).sign
@@ -272,6 +353,12 @@ def _reference(row: sqlite3.Row, bar: SessionBar) -> float | None:
         return first  # there already, or jumped over
     furthest = bar.high if sign > 0 else bar.low
     return stop if furthest is not None and sign * (furthest - stop) >= 0 else None
+
+
+def _order_type(row: sqlite3.Row) -> str:
+    if row["stop_price"] is not None:
+        return "stop"
+    return "market" if row["limit_price"] is None else "limit"
 
 
 def _position(book: sqlite3.Connection, symbol: str) -> Decimal:
@@ -283,6 +370,8 @@ def _upgrade(book: sqlite3.Connection) -> None:
     """Create what is not there yet; a book of an earlier version gets its new columns, and its positions counted."""
     known = {row["name"] for row in book.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "positions" in known:
+        if "limit_price" not in {row["name"] for row in book.execute("PRAGMA table_info(orders)")}:
+            book.execute("ALTER TABLE orders ADD COLUMN limit_price TEXT")
         return
     for statement in _SCHEMA.split(";"):
         if statement.strip():
@@ -291,15 +380,16 @@ def _upgrade(book: sqlite3.Connection) -> None:
         return
     book.execute("ALTER TABLE orders ADD COLUMN reduce_only INTEGER NOT NULL DEFAULT 0")
     book.execute("ALTER TABLE orders ADD COLUMN stop_price TEXT")
+    book.execute("ALTER TABLE orders ADD COLUMN limit_price TEXT")
     held: dict[str, Decimal] = {}
     for row in book.execute("SELECT content FROM executions"):
-        fill = _fill(json.loads(row["content"]))
+        fill = _execution(json.loads(row["content"]))
         held[fill.symbol] = held.get(fill.symbol, Decimal(0)) + fill.side.sign * fill.quantity
     book.executemany("INSERT INTO positions VALUES (?, ?)", [(name, str(count)) for name, count in held.items()])
 
 
-def _fill(content: dict[str, Any]) -> Fill:
-    return Fill(
+def _execution(content: dict[str, Any]) -> Execution:
+    return Execution(
         execution_id=content["execution_id"],
         client_order_id=content["client_order_id"],
         session=date.fromisoformat(content["session"]),
@@ -308,7 +398,6 @@ def _fill(content: dict[str, Any]) -> Fill:
         quantity=Decimal(content["quantity"]),
         price=Decimal(content["price"]),
         commission=Decimal(content["commission"]),
-        decision_price=Decimal(content["decision_price"]),
         reference_price=Decimal(content["reference_price"]),
         provenance=content["provenance"],
     )
