@@ -16,7 +16,9 @@ from decimal import Decimal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from quant_dagster.accounting.books import ZERO, Fill, Holding, after_fill
+from quant_dagster.accounting.events import Event
+from quant_dagster.accounting.fills import ZERO, Fill
+from quant_dagster.accounting.holdings import Holding, after_event, after_fill, in_order
 from quant_dagster.errors import BooksError
 
 SESSIONS_PER_YEAR = 252
@@ -224,28 +226,33 @@ def profit_factor(results: ArrayLike) -> float | None:
     return float(values[values > 0].sum()) / losses if losses > 0 else None
 
 
-def closed_trades(history: Iterable[Fill]) -> list[ClosedTrade]:
-    """Every fill that closed (part of) a position, at average cost, in the order booked.
+def closed_trades(history: Iterable[Fill], events: Iterable[Event] = ()) -> list[ClosedTrade]:
+    """Every fill that closed (part of) a position, at average cost, in the order they happened.
 
     A closing fill bears its own commission, shared by quantity when it also opens, and as much of what was paid
-    to open as the part of the position it closes.
+    to open as the part of the position it closes. ``events`` (`events.events_of`) are the splits in between.
     """
     holdings: dict[str, Holding] = {}
     opening_commission: dict[str, Decimal] = {}
     trades = []
-    for fill in history:
-        before = holdings.get(fill.symbol, Holding(fill.symbol))
-        after = after_fill(before, fill)
-        holdings[fill.symbol] = after
-        paid = opening_commission.get(fill.symbol, ZERO)
-        closes = before.quantity * fill.side.sign < 0
-        closed = min(fill.quantity, abs(before.quantity)) if closes else ZERO
-        own = fill.commission * closed / fill.quantity
+    for one in in_order(history, list(events)):
+        before = holdings.get(one.symbol, Holding(one.symbol))
+        if not isinstance(one, Fill):
+            holdings[one.symbol] = after_event(before, one)
+            continue
+        after = after_fill(before, one)
+        holdings[one.symbol] = after
+        if not one.quantity:
+            continue  # taken back by its venue
+        paid = opening_commission.get(one.symbol, ZERO)
+        closes = before.quantity * one.side.sign < 0
+        closed = min(one.quantity, abs(before.quantity)) if closes else ZERO
+        own = one.commission * closed / one.quantity
         released = paid * closed / abs(before.quantity) if closed else ZERO
-        opening_commission[fill.symbol] = paid - released + fill.commission - own
+        opening_commission[one.symbol] = paid - released + one.commission - own
         if closed:
             profit = after.realised_pnl - before.realised_pnl
-            trades.append(ClosedTrade(fill.session, fill.symbol, closed, profit, own + released))
+            trades.append(ClosedTrade(one.session, one.symbol, closed, profit, own + released))
     return trades
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from sqlalchemy import Connection, delete, func, select
 
-from quant_dagster.accounting.books import ZERO, balances
+from quant_dagster.accounting.books import ZERO, Account, Balances, Holding, balances, converted
 from quant_dagster.errors import BooksError
 from quant_dagster.observability import audit
 from quant_dagster.storage.ledger_tables import account_snapshots, positions
@@ -26,7 +26,11 @@ class Mark:
 
 @dataclass(frozen=True)
 class AccountSnapshot:
-    """The account at a session's close, in its currency."""
+    """The account at a session's close, in its currency.
+
+    ``realised_pnl`` is what trades realised, dividends and interest, less borrow; ``commission`` is apart, and so is
+    what currencies gained or lost (`profit.profit_and_loss`).
+    """
 
     session: date
     cash: Decimal
@@ -45,38 +49,83 @@ class AccountSnapshot:
         return 1 - self.equity / self.peak_equity if self.peak_equity > 0 else ZERO
 
 
-def value_account(connection: Connection, marks: Mapping[str, Mark], session: date) -> AccountSnapshot:
+@dataclass(frozen=True)
+class Position:
+    """A symbol's position in the account's currency."""
+
+    holding: Holding
+    price: Decimal
+    price_session: date
+    cost: Decimal
+    market_value: Decimal
+    realised_pnl: Decimal
+    commission: Decimal
+
+    @property
+    def unrealised_pnl(self) -> Decimal:
+        return self.market_value - self.cost
+
+
+Rates = Mapping[str, Decimal]
+"""Units of the account's currency for one of each other."""
+
+
+def value_account(
+    connection: Connection, marks: Mapping[str, Mark], session: date, rates: Rates | None = None
+) -> AccountSnapshot:
     """The account at ``session``'s close, from the postings up to it, valued at ``marks``; nothing is stored.
+
+    ``marks`` are in each symbol's own currency, ``rates`` are needed where that, or cash, is not in the account's.
 
     Raises
     ------
     BooksError
-        A held symbol has no mark: its value is unknown, and unknown is unsafe.
+        A held symbol has no mark, or a currency no rate: its value is unknown, and unknown is unsafe.
     """
-    books = balances(connection, until=session)
-    values: dict[str, Decimal] = {}
-    unrealised = ZERO
-    for symbol, holding in books.holdings.items():
-        if not holding.quantity:
-            continue
-        values[symbol] = money(holding.quantity * _mark(marks, symbol, session).price)
-        unrealised += values[symbol] - holding.cost
-    market_value = sum(values.values(), ZERO)
-    equity = books.cash + market_value
+    return _valued(connection, balances(connection, until=session), marks, session, rates)[0]
+
+
+def _valued(
+    connection: Connection, books: Balances, marks: Mapping[str, Mark], session: date, rates: Rates | None
+) -> tuple[AccountSnapshot, list[Position]]:
+    positions_ = [
+        _position(holding, _mark(marks, symbol, session) if holding.quantity else marks.get(symbol), session, rates)
+        for symbol, holding in sorted(books.holdings.items())
+    ]
+    cash = books.total(Account.CASH, rates)
+    market_value = sum((one.market_value for one in positions_), ZERO)
+    equity = cash + market_value
     peak = connection.execute(
         select(func.max(account_snapshots.c.peak_equity)).where(account_snapshots.c.session < session)
     ).scalar()
-    return AccountSnapshot(
+    snapshot = AccountSnapshot(
         session=session,
-        cash=books.cash,
+        cash=cash,
         market_value=market_value,
         equity=equity,
-        gross_exposure=sum((abs(value) for value in values.values()), ZERO),
+        gross_exposure=sum((abs(one.market_value) for one in positions_), ZERO),
         net_exposure=market_value,
-        realised_pnl=books.realised_pnl,
-        unrealised_pnl=unrealised,
-        commission=books.commission,
-        peak_equity=max(equity, peak if peak is not None else books.capital),
+        realised_pnl=sum((one.realised_pnl for one in positions_), ZERO) - books.total(Account.INTEREST, rates),
+        unrealised_pnl=sum((one.unrealised_pnl for one in positions_), ZERO),
+        commission=sum((one.commission for one in positions_), ZERO),
+        peak_equity=max(equity, peak if peak is not None else -books.total(Account.CAPITAL, rates)),
+    )
+    return snapshot, positions_
+
+
+def _position(holding: Holding, mark: Mark | None, session: date, rates: Rates | None) -> Position:
+    """What is flat needs no price."""
+    code = holding.currency
+    price = ZERO if mark is None else mark.price
+    other = sum((converted(paid, currency or None, rates) for currency, paid in holding.other_commissions), ZERO)
+    return Position(
+        holding=holding,
+        price=price,
+        price_session=session if mark is None else mark.session,
+        cost=converted(holding.cost, code, rates),
+        market_value=converted(money(holding.quantity * price), code, rates),
+        realised_pnl=converted(holding.realised_pnl + holding.dividends - holding.borrow, code, rates),
+        commission=converted(holding.commission, code, rates) + other,
     )
 
 
@@ -86,39 +135,58 @@ def stored_snapshot(connection: Connection, session: date) -> AccountSnapshot | 
     return None if row is None else AccountSnapshot(*row)
 
 
-def record_snapshot(connection: Connection, marks: Mapping[str, Mark], session: date, *, at: datetime) -> bool:
-    """Store the positions and the account at ``session``'s close; says whether anything changed."""
-    snapshot = value_account(connection, marks, session)
+def record_snapshot(
+    connection: Connection,
+    marks: Mapping[str, Mark],
+    session: date,
+    *,
+    at: datetime,
+    rates: Rates | None = None,
+) -> bool:
+    """Store the positions and the account at ``session``'s close; says whether anything changed.
+
+    Raises what `value_account` raises.
+    """
+    books = balances(connection, until=session)
+    snapshot, held = _valued(connection, books, marks, session, rates)
     if stored_snapshot(connection, session) == snapshot:
         return False
-    rows = []
-    for symbol, holding in sorted(balances(connection, until=session).holdings.items()):
-        mark = _mark(marks, symbol, session)
-        value = money(holding.quantity * mark.price)
-        rows.append(
-            {
-                "session": session,
-                "symbol": symbol,
-                "quantity": holding.quantity,
-                "cost": holding.cost,
-                "price": mark.price,
-                "price_session": mark.session,
-                "market_value": value,
-                "unrealised_pnl": value - holding.cost,
-                "realised_pnl": holding.realised_pnl,
-                "commission": holding.commission,
-            }
-        )
+    rows = [
+        {
+            "session": session,
+            "symbol": one.holding.symbol,
+            "quantity": one.holding.quantity,
+            "cost": one.cost,
+            "price": one.price,
+            "price_session": one.price_session,
+            "market_value": one.market_value,
+            "unrealised_pnl": one.unrealised_pnl,
+            "realised_pnl": one.realised_pnl,
+            "commission": one.commission,
+        }
+        for one in held
+    ]
     connection.execute(delete(positions).where(positions.c.session == session))
     connection.execute(delete(account_snapshots).where(account_snapshots.c.session == session))
     if rows:
         connection.execute(positions.insert(), rows)
-    content = {name: getattr(snapshot, name) for name in snapshot.__dataclass_fields__}
-    connection.execute(account_snapshots.insert().values(**content))
-    key = f"snapshot:{session}:{audit.digest([content])[:12]}"
-    payload = {"equity": snapshot.equity, "cash": snapshot.cash}
+    connection.execute(account_snapshots.insert().values(**_content(snapshot)))
+    payload: dict[str, object] = {"equity": snapshot.equity, "cash": snapshot.cash}
+    used = {code: rate for code, rate in sorted((rates or {}).items()) if code in books.currencies}
+    if used:
+        payload["rates"] = used
+    key = snapshot_key(snapshot)
     audit.append(connection, key, "snapshot", actor="desk", at=at, session=session, payload=payload)
     return True
+
+
+def snapshot_key(snapshot: AccountSnapshot) -> str:
+    """The key of the audit row of a snapshot with this content; it says the rates that were used."""
+    return f"snapshot:{snapshot.session}:{audit.digest([_content(snapshot)])[:12]}"
+
+
+def _content(snapshot: AccountSnapshot) -> dict[str, object]:
+    return {name: getattr(snapshot, name) for name in snapshot.__dataclass_fields__}
 
 
 def _mark(marks: Mapping[str, Mark], symbol: str, session: date) -> Mark:

@@ -16,12 +16,16 @@ from sqlalchemy import Connection, func, select
 
 from quant_dagster.errors import AuditError
 from quant_dagster.storage.ledger import Ledger
-from quant_dagster.storage.ledger_tables import audit_log, cycles, decisions, fills, order_events
+from quant_dagster.storage.ledger_tables import audit_log, cycles, decisions, fills, order_events, parent_events
 from quant_dagster.storage.types import canonical_json
 
 GENESIS = "0" * 64
 COMMISSION = ":commission"
 """Ends the key of the row that vouches for a fill whose commission was told later."""
+_MATCHED = ("order:", "parent:", "fill:", "decisions:")
+"""Keys of rows that vouch for a row of another table, with all that it says."""
+_CHUNK = 500
+"""Keys in one ``IN`` list."""
 
 
 @dataclass(frozen=True)
@@ -50,23 +54,77 @@ def append(
 
     Must be called inside `Ledger.write`: writers are serialised there, which is what keeps the chain a chain.
     """
-    if connection.execute(select(audit_log.c.sequence).where(audit_log.c.event_key == event_key)).first():
-        return False
+    entry = Entry(event_key, action, actor, at, session, canonical_json(payload or {}))
+    return bool(append_many(connection, [entry]))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row on its way into the chain; ``payload`` as canonical JSON."""
+
+    event_key: str
+    action: str
+    actor: str
+    at: datetime
+    session: date | None
+    payload: str
+
+
+def append_many(connection: Connection, entries: Sequence[Entry]) -> int:
+    """Add rows in the order given, each unless its key is there; returns how many were added.
+
+    The chain is the one that `append` would have made of them one by one. Must be called inside `Ledger.write`.
+    """
+    if not entries:
+        return 0
+    there: set[str] = set()
+    for first in range(0, len(entries), _CHUNK):
+        keys = [entry.event_key for entry in entries[first : first + _CHUNK]]
+        there |= set(connection.execute(select(audit_log.c.event_key).where(audit_log.c.event_key.in_(keys))).scalars())
     last = connection.execute(
         select(audit_log.c.sequence, audit_log.c.hash).order_by(audit_log.c.sequence.desc()).limit(1)
     ).first()
-    row = {
-        "sequence": last.sequence + 1 if last else 1,
-        "event_key": event_key,
-        "session": session,
-        "action": action,
-        "actor": actor,
-        "payload": canonical_json(payload or {}),
-        "recorded_at": at,
-        "previous_hash": last.hash if last else GENESIS,
-    }
-    connection.execute(audit_log.insert().values(**row, hash=row_hash(row)))
-    return True
+    sequence, previous = (last.sequence, last.hash) if last else (0, GENESIS)
+    rows = []
+    for entry in entries:
+        if entry.event_key in there:
+            continue
+        there.add(entry.event_key)
+        sequence += 1
+        row = {
+            "sequence": sequence,
+            "event_key": entry.event_key,
+            "session": entry.session,
+            "action": entry.action,
+            "actor": entry.actor,
+            "payload": entry.payload,
+            "recorded_at": entry.at,
+            "previous_hash": previous,
+        }
+        previous = row_hash(row)
+        rows.append(row | {"hash": previous})
+    if rows:
+        connection.execute(audit_log.insert(), rows)
+    return len(rows)
+
+
+class Buffer:
+    """Rows for the chain that wait to be written together, in the order they were handed in."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._waiting: list[Entry] = []
+
+    def append(
+        self, event_key: str, action: str, *, actor: str, at: datetime, session: date | None, payload: dict[str, Any]
+    ) -> None:
+        """Keep a row for `flush`."""
+        self._waiting.append(Entry(event_key, action, actor, at, session, canonical_json(payload)))
+
+    def flush(self) -> None:
+        """Write what waits."""
+        append_many(self._connection, self._waiting)
+        self._waiting = []
 
 
 def row_hash(row: dict[str, Any]) -> str:
@@ -145,7 +203,7 @@ def _rows(connection: Connection) -> Sequence[Mapping[Any, Any]]:
 
 def _events_without_audit(connection: Connection, keys: dict[str, str]) -> list[str]:
     problems: list[str] = []
-    remaining = {key: payload for key, payload in keys.items() if key.startswith(("order:", "fill:", "decisions:"))}
+    remaining = {key: payload for key, payload in keys.items() if key.startswith(_MATCHED)}
 
     def match(key: str, payload: str, what: str) -> None:
         audited = remaining.pop(key, None)
@@ -157,6 +215,9 @@ def _events_without_audit(connection: Connection, keys: dict[str, str]) -> list[
     for event in connection.execute(select(order_events)).mappings():
         key = f"order:{event['client_order_id']}:{event['sequence']}"
         match(key, canonical_json(order_event_payload(dict(event))), f"order event {key}")
+    for event in connection.execute(select(parent_events)).mappings():
+        key = f"parent:{event['parent_id']}:{event['sequence']}"
+        match(key, canonical_json(parent_event_payload(dict(event))), f"event of a parent order {key}")
     for fill in connection.execute(select(fills)).mappings():
         for correction in range(fill["correction"]):
             for suffix in ("", COMMISSION):
@@ -179,10 +240,17 @@ def order_event_payload(event: dict[str, Any]) -> dict[str, Any]:
     return {name: event[name] for name in ("client_order_id", "sequence", "kind", "session", "payload")}
 
 
+def parent_event_payload(event: dict[str, Any]) -> dict[str, Any]:
+    """What the audit log keeps of an event of an order that an algorithm works."""
+    return {name: event[name] for name in ("parent_id", "sequence", "kind", "payload")}
+
+
 def fill_payload(fill: dict[str, Any]) -> dict[str, Any]:
     """What the audit log keeps of a fill."""
     kept = ("execution_id", "correction", "client_order_id", "session", "symbol", "side", "quantity", "price")
-    return {name: fill[name] for name in (*kept, "commission", "provenance")}
+    payload = {name: fill[name] for name in (*kept, "commission", "provenance")}
+    # Where they say nothing they are left out, as in rows that are older than these columns.
+    return payload | {name: fill[name] for name in ("executed_at", "currency") if fill.get(name) is not None}
 
 
 def require_intact(ledger: Ledger) -> None:

@@ -1,0 +1,116 @@
+"""Books in several currencies: every transaction balances in each, and what currencies earn is kept apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from quant_dagster.accounting import books, cash
+from quant_dagster.accounting.books import Account, Booked, Fill, Side
+from quant_dagster.accounting.fills import COMMISSION_CURRENCY
+from quant_dagster.accounting.profit import profit_and_loss
+from quant_dagster.accounting.snapshots import Mark, record_snapshot, value_account
+from quant_dagster.errors import BooksError
+from quant_dagster.observability import audit
+from quant_dagster.operations.verification import _snapshots_against_postings
+from quant_dagster.storage.ledger import Ledger
+from quant_dagster.storage.ledger_tables import postings
+from tests.unit.accounting.test_books import AT, DAY, fill, unchecked
+
+
+def in_euro(number: int, side: Side, quantity: str, price: str, commission: str = "1") -> Fill:
+    return replace(fill(number, side, quantity, price, commission, "SAP"), currency="EUR")
+
+
+def test_a_fill_in_euro_is_posted_in_euro(ledger: Ledger) -> None:
+    with unchecked(ledger) as connection:
+        books.book(connection, in_euro(1, Side.BUY, "10", "100"), at=AT)
+        balances = books.balances(connection)
+        assert balances.cash == 0
+        assert balances.foreign_cash == {"EUR": Decimal(-1001)}
+        assert balances.holdings["SAP"].currency == "EUR"
+        assert books.problems(connection) == []
+        books.require_balance(connection)
+
+
+def test_a_transaction_that_balances_only_over_all_currencies_is_found(ledger: Ledger) -> None:
+    with unchecked(ledger) as connection:
+        books.book(connection, in_euro(1, Side.BUY, "10", "100"), at=AT)
+        line = (postings.c.account == Account.CASH.value) & (postings.c.currency == "EUR")
+        connection.execute(postings.update().where(line).values(currency=None))
+        assert any("does not balance" in one for one in books.problems(connection))
+        with pytest.raises(BooksError, match="off by"):
+            books.require_balance(connection)
+
+
+def test_a_currency_without_a_rate_is_an_error_not_a_guess(ledger: Ledger) -> None:
+    with unchecked(ledger) as connection:
+        books.book(connection, in_euro(1, Side.BUY, "10", "100"), at=AT)
+        for rates in ({}, {"EUR": Decimal(0)}, {"GBP": Decimal(1)}):
+            with pytest.raises(BooksError, match="no rate"):
+                value_account(connection, {"SAP": Mark(Decimal(100), DAY)}, DAY, rates)
+
+
+def test_profit_of_prices_and_of_currencies_are_apart_and_sum_to_the_whole(ledger: Ledger) -> None:
+    """10 000 USD; 5 000 EUR bought at 1.10; 20 shares bought at 100 EUR, half sold at 120; then 1 EUR is 1.20 USD."""
+    with unchecked(ledger) as connection:
+        books.deposit(connection, Decimal(10_000), session=DAY, at=AT, reference="opening")
+        for booked in (True, False):
+            done = cash.exchange(
+                connection, Decimal(5000), currency="EUR", rate=Decimal("1.10"), against=None, session=DAY, at=AT,
+                reference="x",
+            )  # fmt: skip
+            assert done is booked
+        books.book(connection, in_euro(1, Side.BUY, "20", "100", "0"), at=AT)
+        books.book(connection, in_euro(2, Side.SELL, "10", "120", "2"), at=AT)
+        rates, marks = {"EUR": Decimal("1.20")}, {"SAP": Mark(Decimal(110), DAY)}
+        profit = profit_and_loss(connection, marks, DAY, rates)
+        assert profit.currency == 5000 * (Decimal("1.20") - Decimal("1.10")) == 500
+        assert profit.realised == 200 * Decimal("1.2")
+        assert profit.unrealised == 100 * Decimal("1.2")
+        assert profit.commission == Decimal("2.4")
+        assert profit.equity == 4500 + (5000 - 2000 + 1200 - 2 + 1100) * Decimal("1.2")
+        assert profit.total == profit.equity - profit.capital
+        assert profit_and_loss(connection, marks, DAY, rates, first_in_first_out=True) == profit
+        assert books.problems(connection) == []
+
+
+def test_a_snapshot_is_in_the_accounts_currency_and_keeps_its_rates(ledger: Ledger) -> None:
+    with unchecked(ledger) as connection:
+        books.deposit(connection, Decimal(10_000), session=DAY, at=AT, reference="opening")
+        books.book(connection, in_euro(1, Side.BUY, "10", "100", "0"), at=AT)
+        record_snapshot(connection, {"SAP": Mark(Decimal(100), DAY)}, DAY, at=AT, rates={"EUR": Decimal("1.25")})
+        found = books.balances(connection)
+        assert found.total(Account.CASH, {"EUR": Decimal("1.25")}) == 8750
+        assert _snapshots_against_postings(connection) == []
+
+
+def test_a_commission_in_a_third_currency_is_paid_in_it(ledger: Ledger) -> None:
+    one = in_euro(1, Side.BUY, "10", "100", "0")
+    paid = replace(one, commission=Decimal("0.5"), provenance={COMMISSION_CURRENCY: "BNB"})
+    with unchecked(ledger) as connection:
+        assert books.book(connection, one, at=AT) is Booked.NEW
+        assert books.book(connection, paid, at=AT) is Booked.COMMISSION
+        assert books.book(connection, one, at=AT) is Booked.NOTHING
+        assert books.balances(connection).foreign_cash == {"EUR": Decimal(-1000), "BNB": Decimal("-0.5")}
+        assert books.holding_of(connection, "SAP").other_commissions == (("BNB", Decimal("0.5")),)
+        assert books.problems(connection) == []
+        snapshot = value_account(
+            connection, {"SAP": Mark(Decimal(100), DAY)}, DAY, {"EUR": Decimal(1), "BNB": Decimal(600)}
+        )
+        assert snapshot.commission == 300
+
+
+def test_one_symbol_is_not_held_in_two_currencies(ledger: Ledger) -> None:
+    with unchecked(ledger) as connection:
+        books.book(connection, in_euro(1, Side.BUY, "10", "100"), at=AT)
+        with pytest.raises(BooksError, match="two symbols"):
+            books.book(connection, replace(in_euro(2, Side.BUY, "10", "100"), currency="USD"), at=AT)
+
+
+def test_the_audit_row_of_a_fill_says_its_currency_and_older_ones_stay_as_they_were() -> None:
+    row = dict.fromkeys(fill(1, Side.BUY, "1", "1").__dataclass_fields__, "x")
+    assert audit.fill_payload(row)["currency"] == "x"
+    assert "currency" not in audit.fill_payload(row | {"currency": None, "executed_at": None})
