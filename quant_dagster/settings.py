@@ -806,6 +806,10 @@ def load_settings(overrides: dict[str, Any] | None = None, config_folder: Path =
             settings._flag_overrides = dict(overrides.get("signals", {}).get("flags", {}))
     except ValidationError as error:
         raise ConfigurationError(_explain(error, origin)) from None
+    if settings.mode == "live" and settings.execution.broker == "paper":
+        raise ConfigurationError(
+            "mode 'live' is for real money, and execution.broker is 'paper': name the broker, or leave mode at paper"
+        )
     return settings
 
 

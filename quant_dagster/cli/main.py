@@ -9,6 +9,7 @@ import typer
 from quant_dagster import __version__
 from quant_dagster.errors import (
     BooksError,
+    BrokerError,
     ConfigurationError,
     ControlError,
     DataUnavailableError,
@@ -27,6 +28,7 @@ _EXIT_CODES: tuple[tuple[type[QuantError], int], ...] = (
     (VendorError, 3),
     (RiskError, 4),
     (OrderError, 4),
+    (BrokerError, 6),
     (ControlError, 4),
     (LedgerError, 5),
     (BooksError, 5),
@@ -61,9 +63,12 @@ def build() -> typer.Typer:
         return app
     from quant_dagster.cli import (
         actions_commands,
+        broker_commands,
         control_commands,
+        cost_commands,
         data_commands,
         feature_commands,
+        gateway_commands,
         inspect_commands,
         intervention_commands,
         intraday_commands,
@@ -72,15 +77,28 @@ def build() -> typer.Typer:
         market_store_commands,
         model_commands,
         operations_commands,
+        order_commands,
         risk_commands,
         signal_commands,
+        trade_commands,
         trading_commands,
         vendor_commands,
         verify_commands,
     )
 
-    for module in (trading_commands, inspect_commands, model_commands, operations_commands, control_commands):
+    for module in (
+        trading_commands,
+        trade_commands,
+        inspect_commands,
+        model_commands,
+        operations_commands,
+        control_commands,
+    ):
         module.register(app)
+    app.add_typer(cost_commands.app, name="costs")
+    app.add_typer(order_commands.app, name="order")
+    app.add_typer(broker_commands.app, name="broker")
+    app.add_typer(gateway_commands.app, name="gateway")
     app.add_typer(verify_commands.app, name="verify")
     app.add_typer(data_commands.app, name="data")
     app.add_typer(actions_commands.app, name="actions")

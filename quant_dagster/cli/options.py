@@ -19,7 +19,7 @@ Vendor = Annotated[str | None, typer.Option("--vendor", help="Ask only this vend
 VendorPath = Annotated[Path | None, typer.Option("--path", help="File or folder of vendor 'files'.")]
 UniverseOption = Annotated[str | None, typer.Option("--universe", help="A file of config/universes.")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads used to fit models.")]
-Mode = Annotated[str | None, typer.Option("--mode", help="Trading mode: paper.")]
+Mode = Annotated[str | None, typer.Option("--mode", help="Trading mode: paper or live.")]
 AsKnownOn = Annotated[
     str | None,
     typer.Option("--as-known-on", metavar="YYYY-MM-DD", help="Answer with what was known at the end of that day."),

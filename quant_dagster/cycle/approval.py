@@ -13,6 +13,7 @@ from sqlalchemy import Connection, func, select
 from quant_dagster.accounting import books
 from quant_dagster.accounting.snapshots import AccountSnapshot
 from quant_dagster.cycle.gatekeeping import Gatekeeper
+from quant_dagster.cycle.ordering import OrderMaker
 from quant_dagster.cycle.risk_actions import advance
 from quant_dagster.cycle.signal_selection import after_opportunity_cost
 from quant_dagster.cycle.wishes import ApprovalInputs, concluded, flattened, order_intent, wish_for
@@ -21,7 +22,7 @@ from quant_dagster.execution import order_log
 from quant_dagster.execution.orders import Order
 from quant_dagster.execution.verdicts import record as record_verdict
 from quant_dagster.observability import audit
-from quant_dagster.risk.gate import Origin, Outcome, RiskDecision
+from quant_dagster.risk.gate import MarketFacts, Origin, Outcome, RiskDecision
 from quant_dagster.settings import Settings
 from quant_dagster.storage.ledger import Ledger
 from quant_dagster.storage.ledger_tables import cycles, decisions, orders
@@ -46,6 +47,7 @@ def approve(
     inputs: ApprovalInputs,
     value_account: Callable[[Connection], AccountSnapshot],
     decided_at: datetime,
+    maker: OrderMaker | None = None,
 ) -> Approval:
     """Decide every symbol once, pass what wants to trade through the risk gate, and write it all down.
 
@@ -57,6 +59,8 @@ def approve(
         Values the account at the session's closes, on the connection of the deciding transaction.
     decided_at
         The session's last instant: lockouts that are in force then count.
+    maker
+        Makes what the gate approved; default: orders that are sent whole.
 
     Raises
     ------
@@ -76,7 +80,8 @@ def approve(
         gate = Gatekeeper(connection, settings, inputs, account, decided_at=decided_at, now=ledger.now())
         advance(connection, gate, settings, inputs.session, ledger.now())
         made, verdicts = _decide_all(settings, inputs, account, gate, connection, cycle)
-        _write(connection, ledger, settings, inputs, cycle, made, verdicts)
+        whole = maker or OrderMaker(settings, inputs.session, None)
+        _write(connection, ledger, settings, inputs, cycle, made, verdicts, whole)
         counts = {action.value: sum(d.action is action for d in made) for action in Action}
         approved = sum(verdict.outcome is not Outcome.REJECTED for verdict in verdicts.values())
         return Approval(inputs.session, counts, approved, repeated=False)
@@ -151,6 +156,7 @@ def _write(
     cycle: str,
     made: Sequence[Decision],
     verdicts: Mapping[str, RiskDecision],
+    maker: OrderMaker,
 ) -> None:
     now = ledger.now()
     connection.execute(
@@ -171,22 +177,20 @@ def _write(
     for decision in made:
         verdict = verdicts.get(decision.decision_id)
         if verdict is not None and verdict.outcome is not Outcome.REJECTED:
-            _require_instrument(inputs, verdict)
-            order_log.create(
-                connection,
-                verdict,
-                order_type=settings.execution.order_type_sent,
-                time_in_force=settings.execution.time_in_force,
-                at=now,
-            )
+            facts = _facts_of(inputs, decision.symbol)
+            _require_instrument(facts, verdict)
+            maker.make(connection, verdict, facts, decision.expected_volatility, at=now)
 
 
-def _require_instrument(inputs: ApprovalInputs, verdict: RiskDecision) -> None:
+def _facts_of(inputs: ApprovalInputs, symbol: str) -> MarketFacts | None:
+    return inputs.held_facts.get(symbol) or next(
+        (state.facts for state in inputs.states if state.symbol == symbol), None
+    )
+
+
+def _require_instrument(facts: MarketFacts | None, verdict: RiskDecision) -> None:
     """The last look before an order exists: its size is a multiple of the lot, its price lies on the tick grid."""
     intent = verdict.intent
-    facts = inputs.held_facts.get(intent.symbol) or next(
-        (state.facts for state in inputs.states if state.symbol == intent.symbol), None
-    )
     lot = Decimal(facts.lot_size if facts else 1)
     # What is held in odd lots (after a split) may be closed whole.
     if verdict.approved_quantity % lot and not verdict.reduce_only:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cache, cached_property
 from pathlib import Path
@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 from quant_dagster.accounting import books
 from quant_dagster.errors import ConfigurationError, DataUnavailableError
-from quant_dagster.execution.desk import ExecutionDesk
+from quant_dagster.execution import order_log
+from quant_dagster.execution.broker import Broker, RemoteBroker
 from quant_dagster.execution.brokers.paper import PaperBroker
+from quant_dagster.execution.desk import ExecutionDesk, as_approved
+from quant_dagster.execution.pricing import MarketPricing
 from quant_dagster.market_data import failover, instruments
 from quant_dagster.market_data.calendars import ExchangeCalendar, exchange_calendar
 from quant_dagster.market_data.failover import GUARD_PREFIX
@@ -90,8 +93,10 @@ class TradingContext:
         _ = self.instruments
 
     def open_books(self, session: date) -> None:
-        """Upgrade the ledger and deposit the opening cash, once."""
+        """Upgrade the ledger and deposit the opening cash, once; of a remote broker's account it is the broker's."""
         self.ledger.upgrade()
+        if self.broker.capabilities.remote:
+            return
         with self.ledger.write() as connection:
             amount = Decimal(str(self.settings.portfolio.initial_cash))
             books.deposit(connection, amount, session=session, at=self.ledger.now(), reference="opening")
@@ -211,23 +216,96 @@ class TradingContext:
         return tuple(symbol for symbol in names if symbol in self._symbols)
 
     @cached_property
-    def broker(self) -> PaperBroker:
-        """Where orders go."""
-        return PaperBroker(
-            self.home / "paper_broker.db",
-            self.settings.execution,
-            volume_required=self.universe.volume_required,
-        )
+    def broker(self) -> Broker:
+        """Where orders go. Nothing is connected yet."""
+        execution = self.settings.execution
+        match execution.broker:
+            case "ibkr":
+                from quant_dagster.execution.brokers.ibkr.adapter import IbkrBroker
+
+                return IbkrBroker(
+                    execution.ibkr,
+                    execution.connection,
+                    session_of=self.calendar.session_of,
+                    terms=lambda symbol: self.instruments.find(symbol, self.now().date()),
+                    highest_order_number=self._highest_order_number,
+                    sent_at=self._sent_at,
+                )
+            case "binance_spot":
+                from quant_dagster.execution.brokers.binance_spot import BinanceSpotBroker
+
+                return BinanceSpotBroker(
+                    execution.binance_spot,
+                    execution.connection,
+                    session_of=self.calendar.session_of,
+                    now=self.now,
+                    symbol_of=self._symbol_of,
+                    symbols=lambda: self.symbols,
+                )
+            case "paper":
+                return PaperBroker(
+                    self.home / "paper_broker.db",
+                    execution,
+                    volume_required=self.universe.volume_required,
+                    opening_cash=Decimal(str(self.settings.portfolio.initial_cash)),
+                    currency=self.settings.portfolio.currency,
+                )
 
     @cached_property
     def desk(self) -> ExecutionDesk:
         """Orders between the ledger and the broker."""
+        from quant_dagster.cycle.market_watch import MarketWatch
+
+        watch, risk = MarketWatch(self), self.settings.risk
+        market = MarketPricing(
+            watch.quote,
+            self._tick_size,
+            offset=self.settings.execution.limit_offset,
+            collar=risk.price_collar,
+            now=self.market_now,
+        )
         return ExecutionDesk(
             self.ledger,
             self.broker,
             lease_seconds=self.settings.execution.lease_seconds,
             mode=lambda: read_permission(self.ledger, self.settings, self.home).mode,
+            pricing=market if self.broker.capabilities.remote else as_approved,
+            orphans=self.settings.execution.orphans,
+            currency=self.settings.portfolio.currency,
         )
+
+    def market_now(self) -> datetime:
+        """The time orders are worked by: the clock's, or the broker's where ``execution.clock`` says so."""
+        if self.settings.execution.clock == "broker" and isinstance(self.broker, RemoteBroker):
+            return self.broker.market_time()
+        return self.now()
+
+    def trading_session(self) -> date:
+        """The session that trades now, or the next one that will."""
+        now = self.market_now()
+        completed = self.calendar.latest_completed(now)
+        return self.calendar.next_session(completed)
+
+    def _tick_size(self, symbol: str) -> Decimal:
+        terms = self.instruments.find(symbol, self.now().date())
+        return terms.tick_size if terms is not None else Decimal("0.01")
+
+    def _sent_at(self, client_order_id: str) -> datetime | None:
+        """When an order was sent; None when it was not, or nobody knows when."""
+        with self.ledger.read() as connection:
+            order = order_log.find(connection, client_order_id)
+        return None if order is None else order.sent_at
+
+    def _symbol_of(self, client_order_id: str) -> str | None:
+        """The symbol of an order; None when the ledger has none of that id."""
+        with self.ledger.read() as connection:
+            order = order_log.find(connection, client_order_id)
+        return None if order is None else order.symbol
+
+    def _highest_order_number(self) -> int:
+        """The highest number an order was ever sent under."""
+        with self.ledger.read() as connection:
+            return order_log.highest_number(connection)
 
     @cached_property
     def feature_memory(self) -> FeatureMemory:

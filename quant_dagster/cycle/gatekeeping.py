@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
@@ -40,6 +41,8 @@ class Gatekeeper:
         The instant whose lockouts, cooldowns and windows count.
     now
         The clock: heartbeats and the order of records are held against it.
+    slicing
+        Parent order and shares of the slice that is about to be checked: they are no longer the parent's then.
 
     Raises
     ------
@@ -56,6 +59,7 @@ class Gatekeeper:
         *,
         decided_at: datetime,
         now: datetime,
+        slicing: tuple[str, Decimal] | None = None,
     ) -> None:
         from quant_dagster.risk.gate.gate import Gate  # brings the compiler
 
@@ -75,7 +79,7 @@ class Gatekeeper:
             session=inputs.session,
             sessions_since=inputs.sessions_since,
             facts=self.facts,
-            portfolio=portfolio_view(connection, account, inputs.session),
+            portfolio=portfolio_view(connection, account, inputs.session, slicing),
             scenario_returns=inputs.scenario_returns,
             scenario_symbols=inputs.scenario_symbols,
             allow_short=settings.portfolio.allow_short,

@@ -19,7 +19,9 @@ from quant_dagster.accounting import books
 from quant_dagster.accounting.books import Side
 from quant_dagster.cycle.account_watch import held_positions, newest_valued
 from quant_dagster.cycle.gatekeeping import Gatekeeper, closing_instant
+from quant_dagster.cycle.handover import connected, handed_over, submit_to_broker
 from quant_dagster.execution import order_log, verdicts
+from quant_dagster.execution.broker import RemoteBroker
 from quant_dagster.execution.orders import Order, client_order_id
 from quant_dagster.risk import actions
 from quant_dagster.risk.actions import ActionKind, ActionState, RiskAction
@@ -95,10 +97,34 @@ def act(context: TradingContext, session: date | None = None) -> Acted:
         )
         made = advance(connection, gate, settings, chosen, now)
         left = tuple(actions.working(connection))
-    sent = context.desk.submit(chosen).sent
+    sent = 0 if handed_over(context) else _submit(context, chosen)
     approved = [verdict for verdict in made if verdict.outcome is not Outcome.REJECTED]
     refused = [f"{v.intent.symbol}: {', '.join(v.reasons)}" for v in made if v.outcome is Outcome.REJECTED]
     return Acted(chosen, mode, withdrawn, len(approved), sent, left, tuple(refused))
+
+
+def something_to_do(context: TradingContext) -> bool:
+    """Is there anything `act` would do? Cheap enough to be asked every second."""
+    settings = context.settings
+    mode = read_permission(context.ledger, settings, context.home).mode
+    with context.ledger.read() as connection:
+        held = {s: h.quantity for s, h in books.balances(connection).holdings.items()}
+        pending = actions.working(connection)
+        open_orders = order_log.with_status(connection, order_log.OPEN)
+    if mode is ControlMode.EMERGENCY and any(held.values()) and not pending:
+        return True
+    if any(_unwanted(order, held.get(order.symbol, ZERO), pending, mode) for order in open_orders):
+        return True
+    return any(_can_go_on(action, held, open_orders) for action in pending)
+
+
+def _can_go_on(action: RiskAction, held: Mapping[str, Decimal], open_orders: list[Order]) -> bool:
+    """Has the market moved on since the action was last carried on?"""
+    mine = [order for order in open_orders if order.strategy == PREFIX + action.action_id]
+    if any(order.stop_price is None for order in mine):
+        return False
+    missing = [*_closing(action, held), *_stops(action, held, open_orders)]
+    return not missing or not action.tried
 
 
 def request_flat(
@@ -132,7 +158,12 @@ def withdraw(context: TradingContext, session: date, mode: ControlMode) -> int:
             if _unwanted(order, held.get(order.symbol, ZERO), pending, mode)
         ]
     ids = [order.client_order_id for order in unwanted]
-    return context.desk.cancel(ids, session, reason="risk_action") if ids else 0
+    if not ids or handed_over(context):
+        return 0  # the daemon sees the same, within a second
+    if context.desk.holder is not None:
+        return context.desk.cancel(ids, session, reason="risk_action")
+    with connected(context):
+        return context.desk.cancel(ids, session, reason="risk_action")
 
 
 def advance(
@@ -169,6 +200,12 @@ def advance(
             made += [verdict] if verdict is not None else []
         actions.attempted(connection, action, session)
     return made
+
+
+def _submit(context: TradingContext, session: date) -> int:
+    if isinstance(context.broker, RemoteBroker) and context.desk.holder is None:
+        return submit_to_broker(context, session).sent
+    return context.desk.submit(session).sent
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------

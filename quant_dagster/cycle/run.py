@@ -11,12 +11,15 @@ from typing import TypeVar
 from quant_dagster.cycle import history
 from quant_dagster.cycle.anomalies import record_anomalies
 from quant_dagster.cycle.approval import Approval
+from quant_dagster.cycle.broker_reconciliation import reconcile_account
 from quant_dagster.cycle.context import TradingContext
+from quant_dagster.cycle.execution_quality import measure_execution
 from quant_dagster.cycle.risk_report import risk_report
 from quant_dagster.cycle.session import SessionCycle
 from quant_dagster.cycle.stress_report import stress_report
 from quant_dagster.cycle.var_backtest import backtest_all
 from quant_dagster.errors import DataUnavailableError
+from quant_dagster.execution.broker import SimulatedVenue
 
 _T = TypeVar("_T")
 
@@ -40,6 +43,7 @@ class CycleReport:
     expired: int = 0
     orders: int = 0
     sent: int = 0
+    breaks: int = 0
     actions: dict[str, int] = field(default_factory=dict)
     equity: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -82,9 +86,19 @@ def run_cycle(context: TradingContext, session: date) -> CycleReport:
     report.orders, report.actions = approval.orders, dict(approval.actions)
     report.sent = timed("submit", cycle.submit).sent
     timed("close", cycle.complete)
+    report.breaks = timed("reconciliation", lambda: _reconcile(context, session))
+    timed("execution quality", lambda: measure_execution(context, session))
     timed("risk report", lambda: risk_report(context, session))
     report.equity = float(cycle.account().equity)
     return report
+
+
+def _reconcile(context: TradingContext, session: date) -> int:
+    """Open breaks with a venue of our own; a remote broker was asked when its connection was there."""
+    if not isinstance(context.broker, SimulatedVenue):
+        return 0
+    with context.desk.leased():
+        return len(reconcile_account(context, session, "cycle").breaks)
 
 
 def replay(

@@ -19,11 +19,14 @@ from quant_dagster.cycle import history
 from quant_dagster.cycle.account_watch import watch_account
 from quant_dagster.cycle.approval import Approval, approve, refuse_older_session
 from quant_dagster.cycle.context import TradingContext, code_version
+from quant_dagster.cycle.corporate_actions import book_corporate_actions
 from quant_dagster.cycle.factors import store_factors
 from quant_dagster.cycle.gatekeeping import closing_instant
+from quant_dagster.cycle.handover import settle_at_broker, submit_to_broker
 from quant_dagster.cycle.inputs import approval_inputs, market_state
 from quant_dagster.cycle.model_watch import watch_models
 from quant_dagster.cycle.modelling import forecast_panel
+from quant_dagster.cycle.ordering import OrderMaker
 from quant_dagster.cycle.pairs import follow_pairs
 from quant_dagster.cycle.reconciling import reconcile_range
 from quant_dagster.cycle.registry import register_models, store_importance
@@ -32,7 +35,7 @@ from quant_dagster.cycle.risk_actions import withdraw
 from quant_dagster.cycle.signal_selection import measure_alphas, settings_now
 from quant_dagster.errors import DataUnavailableError
 from quant_dagster.execution import order_log
-from quant_dagster.execution.broker import SessionBar
+from quant_dagster.execution.broker import RemoteBroker, SessionBar
 from quant_dagster.execution.costs import PRICE_STEP
 from quant_dagster.execution.desk import Settlement
 from quant_dagster.features.compute import FeatureFrame, to_long
@@ -185,6 +188,11 @@ class SessionCycle:
         context.open_ledger()
         with context.ledger.read() as connection:
             open_orders = order_log.with_status(connection, order_log.OPEN, until=self.session)
+        if isinstance(context.broker, RemoteBroker):
+            book_corporate_actions(context, self.session)
+            total = settle_at_broker(context, self.session)
+            self._mark()
+            return total
         total = Settlement()
         oldest = min((order.session for order in open_orders), default=self.session)
         for session in context.calendar.session_dates(oldest, self.session):
@@ -195,6 +203,7 @@ class SessionCycle:
                     raise DataUnavailableError(
                         "every symbol", "lake table bars", session, session, "orders wait for it; run 'quant backfill'"
                     )
+                book_corporate_actions(context, session)
                 done = context.desk.settle(session, bars)
                 total = Settlement(
                     total.sent + done.sent,
@@ -202,6 +211,12 @@ class SessionCycle:
                     total.expired + done.expired,
                     total.rejected + done.rejected,
                 )
+        self._mark()
+        return total
+
+    def _mark(self) -> None:
+        """Mark the account to this session's closes, and tell the rules."""
+        context = self.context
         with context.ledger.write() as connection:
             now = context.ledger.now()
             marks = self._marks(connection)
@@ -212,7 +227,6 @@ class SessionCycle:
                 reason = f"drawdown {float(snapshot.drawdown):.1%} is over risk.max_drawdown {limit:.1%}"
                 escalate(connection, ControlMode.REDUCE, actor="drawdown", reason=reason, at=now)
             watch_account(connection, context, self.session, marks)
-        return total
 
     def account(self) -> AccountSnapshot:
         """The account at this session's closes: as recorded then, else valued now."""
@@ -305,10 +319,13 @@ class SessionCycle:
             approval_inputs(context, self.session, self.panel),
             self.value,
             closing_instant(context.calendar, self.session),
+            OrderMaker.of_settings(context, self.session).prepare(),
         )
 
     def submit(self) -> Settlement:
-        """Send this session's approved orders to the broker."""
+        """Send this session's approved orders to the broker, or leave them to the trading daemon where it runs."""
+        if isinstance(self.context.broker, RemoteBroker):
+            return submit_to_broker(self.context, self.session)
         return self.context.desk.submit(self.session)
 
     # -- inputs -----------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ Sending is never the end of it: an order whose fate is not known stays in flight
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -259,4 +259,8 @@ class SimulatedVenue(Protocol):
 
     def trade_session(self, session: date, bars: Mapping[str, SessionBar]) -> None:
         """Let every order that was decided before ``session`` meet its bars; repeating a session changes nothing."""
+        ...
+
+    def split(self, symbol: str, change: Callable[[Decimal], Decimal], reference: str) -> None:
+        """Change what is held of a symbol by a split, once per ``reference``."""
         ...

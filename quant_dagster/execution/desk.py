@@ -9,10 +9,11 @@ is concluded from silence.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Protocol, runtime_checkable
 
 from sqlalchemy import Connection
 
@@ -25,6 +26,7 @@ from quant_dagster.execution.broker import (
     Broker,
     BrokerOrder,
     Changes,
+    Execution,
     OrderReport,
     ReportedStatus,
     SessionBar,
@@ -33,6 +35,7 @@ from quant_dagster.execution.broker import (
 from quant_dagster.execution.lease import broker_lease, require_lease
 from quant_dagster.execution.orders import Order, OrderEvent, OrderEventKind, OrderStatus
 from quant_dagster.execution.pricing import Pricing
+from quant_dagster.observability import audit
 from quant_dagster.risk.control import ControlMode
 from quant_dagster.storage.ledger import Ledger
 
@@ -69,6 +72,20 @@ class Synced:
     orphans: int = 0
 
 
+@runtime_checkable
+class BatchingVenue(Protocol):
+    """A broker in this process's hands that can take many orders in one transaction, or none of them."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Everything that is asked of it within counts when it ends, and only if it ends well."""
+        ...
+
+
+def as_approved(order: Order) -> Pricing:
+    """An order goes out as it was approved."""
+    return Pricing(order.limit_price)
+
+
 class ExecutionDesk:
     """Orders between the ledger and a broker.
 
@@ -82,6 +99,8 @@ class ExecutionDesk:
         Prices an order when it is sent; default: as it was approved.
     orphans
         What to do with an order that works at the broker and not in the ledger.
+    currency
+        The account's: what is said in it is said without a currency in the books.
     """
 
     def __init__(
@@ -91,8 +110,9 @@ class ExecutionDesk:
         *,
         lease_seconds: float,
         mode: Callable[[], ControlMode],
-        pricing: Callable[[Order], Pricing] = lambda order: Pricing(order.limit_price),
+        pricing: Callable[[Order], Pricing] = as_approved,
         orphans: str = "quarantine",
+        currency: str = "USD",
     ) -> None:
         self.mode = mode
         self.ledger = ledger
@@ -100,9 +120,12 @@ class ExecutionDesk:
         self.lease_seconds = lease_seconds
         self.pricing = pricing
         self.orphans = orphans
+        self.currency = currency
         self._holder: str | None = None
         self._in_flight: set[str] = set()
         """Sent over the connection that is open now, and not yet acknowledged."""
+        self._answers: list[tuple[Order, OrderReport]] | None = None
+        """What a venue said of orders that it has not all taken yet; None while each is written down at once."""
 
     @contextmanager
     def leased(self, *, wait: float | None = None) -> Iterator[None]:
@@ -123,6 +146,11 @@ class ExecutionDesk:
                 yield
             finally:
                 self._holder = None
+
+    @property
+    def unanswered(self) -> int:
+        """Orders sent that the broker has not spoken of yet."""
+        return len(self._in_flight)
 
     @property
     def holder(self) -> str | None:
@@ -153,7 +181,7 @@ class ExecutionDesk:
                 books.require_balance(connection)
         return Settlement(sent, *collected)
 
-    def submit(self, session: date, *, slices_only: bool = False) -> Settlement:
+    def submit(self, session: date) -> Settlement:
         """Send the orders decided up to ``session`` that were approved and not yet sent."""
         with self.leased():
             return Settlement(sent=self._send(session, before_session=False))
@@ -167,10 +195,10 @@ class ExecutionDesk:
         """
         with self.leased():
             self._in_flight.clear()
-            booked = book_executions(self.ledger, self.broker.name, self.broker.executions())
+            booked = self._enter(self.broker.executions())
             with self.ledger.read() as connection:
                 half_sent = order_log.with_status(connection, (OrderStatus.SUBMITTING,))
-            resolved = sum(self._resolve(order) for order in half_sent)
+            resolved = sum(self._resolve(order) or self._expire_in_doubt(order, session) for order in half_sent)
             closed = self._close_reported(session)
             orphans = self._orphans(session)
             with self.ledger.read() as connection:
@@ -180,12 +208,12 @@ class ExecutionDesk:
     def absorb(self, changes: Changes) -> Synced:
         """Take in what the broker said of its own accord."""
         with self.leased():
-            booked = book_executions(self.ledger, self.broker.name, changes.executions)
+            booked = self._enter(changes.executions)
             closed = 0
             for report in changes.reports:
                 self._in_flight.discard(report.client_order_id)
                 closed += self._take(report)
-            self._conclude_replacements()
+            self.conclude()
             return Synced(booked, 0, closed, 0)
 
     # -- one order --------------------------------------------------------------------------------------------------
@@ -219,6 +247,29 @@ class ExecutionDesk:
                     cancelled += self._close(report, OrderEventKind.CANCELED)
         return cancelled
 
+    def cancel_at_broker(self, session: date) -> int:
+        """Ask for everything that works at the broker under an id of ours to be cancelled, protective stops apart.
+
+        The ledger is neither read nor written: for when it, or the thread that holds it, hangs. What came of it is
+        collected like anything else the broker says.
+        """
+        asked = 0
+        for one in self.broker.open_orders():
+            if one.client_order_id and one.order_type != "stop":
+                self.broker.cancel(one.client_order_id, session)
+                asked += 1
+        return asked
+
+    def expire_unsent(self, decided: date) -> list[Order]:
+        """End the day orders decided before ``decided`` that were never sent: their prices are old; returns them."""
+        with self.ledger.read() as connection:
+            waiting = order_log.with_status(connection, (OrderStatus.APPROVED,))
+        stale = [one for one in waiting if one.session < decided and one.time_in_force == "day"]
+        for order in stale:
+            payload = {"reason": "its session passed before it was sent"}
+            self._record(OrderEvent(order.client_order_id, OrderEventKind.EXPIRED, decided, payload), "desk")
+        return stale
+
     def modify(self, client_order_id: str, session: date, *, quantity: Decimal, limit_price: Decimal | None) -> Order:
         """Ask for a working order to be changed; what it is then is what the broker works.
 
@@ -242,7 +293,7 @@ class ExecutionDesk:
                 payload["limit_price"] = limit_price
             self._record(OrderEvent(client_order_id, OrderEventKind.PENDING_REPLACE, session, payload), "desk")
             self.broker.modify(order, quantity=quantity, limit_price=limit_price)
-            self._conclude_replacements()
+            self.conclude()
             with self.ledger.read() as connection:
                 return order_log.get(connection, client_order_id)
 
@@ -258,13 +309,38 @@ class ExecutionDesk:
         sent = 0
         with self.ledger.read() as connection:
             orders = order_log.with_status(connection, _UNSENT, until=session)
-        for order in orders:
-            if order.client_order_id in self._in_flight or (before_session and order.session >= session):
-                continue
-            if order.status is OrderStatus.SUBMITTING and self._resolve(order):
-                continue
-            sent += self._send_one(order)
+        due = [
+            order
+            for order in orders
+            if order.client_order_id not in self._in_flight and not (before_session and order.session >= session)
+        ]
+        with self._together(len(due)):
+            for order in due:
+                if order.status is OrderStatus.SUBMITTING:
+                    report = self.broker.find(order.client_order_id)
+                    if report is not None:  # seen; or, SENT, nobody can tell: it is not sent again on a guess
+                        self._acknowledge(order, report)
+                        continue
+                sent += self._send_one(order)
         return sent
+
+    @contextmanager
+    def _together(self, count: int) -> Iterator[None]:
+        """Many orders for a venue that takes them in one transaction: it answers for none before all are on its book.
+
+        Each is still looked at and written down by itself before it is sent. Where this ends early, the venue has none
+        of them and the ledger has them half sent, which is resolved by asking.
+        """
+        if count < 2 or not isinstance(self.broker, BatchingVenue):
+            yield
+            return
+        self._answers = []
+        try:
+            with self.broker.together():
+                yield
+            self._acknowledge_all(self._answers)
+        finally:
+            self._answers = None
 
     def _send_one(self, order: Order) -> bool:
         if not self._may_send(order):
@@ -281,6 +357,8 @@ class ExecutionDesk:
             with self.ledger.read() as connection:
                 require_lease(connection, self.broker.name, self._holder, self.ledger.now())
         report = self.broker.submit(order, number)
+        if report.broker_order_id and report.broker_order_id != number:
+            self._renumbered(order, report.broker_order_id)
         if report.status is ReportedStatus.SENT:
             self._in_flight.add(order.client_order_id)
         else:
@@ -305,28 +383,68 @@ class ExecutionDesk:
             event = OrderEvent(order.client_order_id, OrderEventKind.SUBMITTING, order.session, payload)
             return order_log.record(connection, event, actor="desk", at=now)
 
+    def _renumbered(self, order: Order, number: str) -> None:
+        """The broker would have refused the number that was written down; it has never seen the order under it."""
+        payload: dict[str, object] = {"broker": self.broker.name, "broker_order_id": number}
+        kept = {"limit_price": order.limit_price, "arrival_price": order.arrival_price}
+        payload |= {name: value for name, value in kept.items() if value is not None}
+        if order.sent_at is not None:
+            payload["sent_at"] = order.sent_at.isoformat()
+        with self.ledger.write() as connection:
+            if order_log.get(connection, order.client_order_id).status is not OrderStatus.SUBMITTING:
+                return
+            event = OrderEvent(order.client_order_id, OrderEventKind.SUBMITTING, order.session, payload)
+            order_log.record(connection, event, actor="desk", at=self.ledger.now())
+
     def _resolve(self, order: Order) -> bool:
-        """Ask the broker for a half-sent order; False when it has never seen it."""
+        """Ask the broker for a half-sent order; says whether it knows it."""
         report = self.broker.find(order.client_order_id)
-        if report is None:
+        if report is None or report.status is ReportedStatus.SENT:
             return False
         self._acknowledge(order, report)
         return True
 
+    def _expire_in_doubt(self, order: Order, session: date) -> bool:
+        """A half-sent day order of a past day: over in any case, and whether it filled shows in the positions."""
+        if order.time_in_force != "day" or order.sent_at is None or order.sent_at.date() >= session:
+            return False
+        payload = {"reason": "its day is over, and the broker no longer knows whether it came"}
+        self._record(OrderEvent(order.client_order_id, OrderEventKind.EXPIRED, session, payload), "desk")
+        return True
+
     def _acknowledge(self, order: Order, report: OrderReport) -> None:
         """What the broker said first of an order. Fills and expiry that overtook it are collected after it."""
+        if report.status is ReportedStatus.SENT:
+            return
+        if self._answers is not None:
+            self._answers.append((order, report))
+            return
         with self.ledger.write() as connection:
             if order_log.get(connection, order.client_order_id).status is not OrderStatus.SUBMITTING:
                 return
+            order_log.record(connection, self._answer(order, report), actor="broker", at=self.ledger.now())
+
+    def _acknowledge_all(self, answers: Sequence[tuple[Order, OrderReport]]) -> None:
+        """As `_acknowledge`, in one transaction."""
+        with self.ledger.write() as connection:
             now = self.ledger.now()
-            payload = {"broker": self.broker.name}
-            kind, session = OrderEventKind.ACCEPTED, order.session
-            if report.status is ReportedStatus.REJECTED:
-                kind, session = OrderEventKind.REJECTED, report.session
-                payload = {"reason": report.reason, **payload}
-            order_log.record(
-                connection, OrderEvent(order.client_order_id, kind, session, payload), actor="broker", at=now
-            )
+            chain = audit.Buffer(connection)
+            recorder = order_log.Recorder(connection, chain, now)
+            recorder.expect(order.client_order_id for order, _ in answers)
+            for order, report in answers:
+                known = recorder.find(order.client_order_id)
+                if known is not None and known.status is OrderStatus.SUBMITTING:
+                    recorder.record(self._answer(order, report), actor="broker")
+            recorder.flush()
+            chain.flush()
+
+    def _answer(self, order: Order, report: OrderReport) -> OrderEvent:
+        """What the broker said first of an order, as an event."""
+        payload = {"broker": self.broker.name}
+        if report.status is ReportedStatus.REJECTED:
+            payload = {"reason": report.reason, **payload}
+            return OrderEvent(order.client_order_id, OrderEventKind.REJECTED, report.session, payload)
+        return OrderEvent(order.client_order_id, OrderEventKind.ACCEPTED, order.session, payload)
 
     def _may_send(self, order: Order) -> bool:
         """The control mode is read again at the last moment; an unreadable one sends nothing, no more than a verdict
@@ -355,7 +473,7 @@ class ExecutionDesk:
         with self.ledger.read() as connection:
             ids = [order.client_order_id for order in order_log.with_status(connection, _WORKING, until=session)]
         said = [one for one in self.broker.executions(ids) if one.session <= session]
-        booked = book_executions(self.ledger, self.broker.name, said)
+        booked = self._enter(said)
         expired = rejected = 0
         for report in self.broker.reports(ids):
             kind = _CLOSING.get(report.status)
@@ -365,6 +483,18 @@ class ExecutionDesk:
                 expired += kind is OrderEventKind.EXPIRED
                 rejected += kind is OrderEventKind.REJECTED
         return booked.new, expired, rejected
+
+    def _enter(self, executions: Sequence[Execution]) -> Booking:
+        said = [
+            replace(
+                one, currency=self._foreign(one.currency), commission_currency=self._foreign(one.commission_currency)
+            )
+            for one in executions
+        ]
+        return book_executions(self.ledger, self.broker.name, said)
+
+    def _foreign(self, currency: str | None) -> str | None:
+        return None if currency == self.currency else currency
 
     def _close_reported(self, session: date) -> int:
         with self.ledger.read() as connection:
@@ -408,8 +538,8 @@ class ExecutionDesk:
             order_log.record(connection, event, actor="broker", at=self.ledger.now())
             return True
 
-    def _conclude_replacements(self) -> None:
-        """Changes asked for: come about when the broker works the order so."""
+    def conclude(self) -> None:
+        """Look whether changes that were asked for have come about: they have when the broker works the order so."""
         with self.ledger.read() as connection:
             pending = order_log.with_status(connection, (OrderStatus.PENDING_REPLACE,))
             wanted = {order.client_order_id: order_log.last_payload(connection, order) for order in pending}
@@ -460,14 +590,21 @@ class ExecutionDesk:
             if self.orphans == "adopt" and order is None:
                 adopt_order(connection, self.broker.name, one, session=session, actor="policy", at=at)
             elif self.orphans == "cancel":
-                _conclude(connection, self.broker.name, one, "cancelled", at)
+                _conclude(connection, self.broker.name, one, "cancelled", at, "policy")
             return new
+
+    def withdraw_foreign(self, one: BrokerOrder, session: date, *, actor: str) -> None:
+        """Ask for an order to be cancelled that the ledger does not have, at a person's word."""
+        with self.leased():
+            self.broker.cancel(one.client_order_id, session)
+            with self.ledger.write() as connection:
+                _conclude(connection, self.broker.name, one, "cancelled", self.ledger.now(), actor)
 
     def _record(self, event: OrderEvent, actor: str) -> None:
         with self.ledger.write() as connection:
             order_log.record(connection, event, actor=actor, at=self.ledger.now())
 
 
-def _conclude(connection: Connection, broker: str, one: BrokerOrder, state: str, at: datetime) -> None:
+def _conclude(connection: Connection, broker: str, one: BrokerOrder, state: str, at: datetime, actor: str) -> None:
     reference = one.broker_order_id or one.client_order_id
-    foreign.resolve(connection, broker, "order", reference, state=state, actor="policy", at=at)
+    foreign.resolve(connection, broker, "order", reference, state=state, actor=actor, at=at)

@@ -79,6 +79,7 @@ TRANSITIONS: dict[tuple[OrderStatus | None, OrderEventKind], OrderStatus] = {
     (S.APPROVED, E.SUBMITTING): S.SUBMITTING,
     (S.APPROVED, E.CANCELED): S.CANCELED,  # withdrawn before it was sent
     (S.APPROVED, E.EXPIRED): S.EXPIRED,  # its session passed before it was sent
+    (S.SUBMITTING, E.SUBMITTING): S.SUBMITTING,  # again, under another number: the broker has never seen the first
     (S.SUBMITTING, E.ACCEPTED): S.ACCEPTED,
     (S.SUBMITTING, E.REJECTED): S.REJECTED,
     (S.SUBMITTING, E.PARTIALLY_FILLED): S.PARTIALLY_FILLED,  # the fill overtook the acknowledgement
@@ -167,6 +168,16 @@ class Order:
     sent_at: datetime | None = None
     arrival_price: Decimal | None = None
     events: int = 0
+
+    @property
+    def is_sent(self) -> bool:
+        """The broker may have it."""
+        return self.status is not None and self.status.is_sent
+
+    @property
+    def is_final(self) -> bool:
+        """No further fill is expected."""
+        return self.status is not None and self.status.is_final
 
     @property
     def remaining(self) -> Decimal:

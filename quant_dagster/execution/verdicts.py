@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, literal, select
+from sqlalchemy import Connection, Row, Select, bindparam, literal, select
 
 from quant_dagster.errors import OrderError
 from quant_dagster.execution.orders import Order
@@ -56,8 +56,7 @@ def vouch(connection: Connection, order: Order, *, actor: str, at: datetime) -> 
 
 def require(connection: Connection, order: Order) -> None:
     """Raise `OrderError` unless the gate approved this order, of this symbol, for at least its quantity."""
-    query = _beside_verdicts().where(orders.c.client_order_id == order.client_order_id)
-    if found := _unapproved(connection.execute(query).one()):
+    if found := _unapproved(connection.execute(_OF_ONE, {"order_id": order.client_order_id}).one()):
         raise OrderError(found)
 
 
@@ -77,6 +76,10 @@ def _beside_verdicts() -> Select[Any]:
         risk_events.c.symbol.label("approved_symbol"),
         risk_events.c.approved_quantity,
     ).select_from(orders.outerjoin(risk_events, verdict))
+
+
+_OF_ONE = _beside_verdicts().where(orders.c.client_order_id == bindparam("order_id"))
+"""Made once: it is asked twice before every order."""
 
 
 def _unapproved(row: Row[Any]) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from functools import cache
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,16 @@ class ExchangeCalendar:
         """Which of many days the calendar does not cover."""
         as_days = np.asarray(days, dtype="datetime64[D]")
         return (as_days < np.datetime64(self._first, "D")) | (as_days > np.datetime64(self._last, "D"))
+
+    def session_of(self, instant: datetime) -> date:
+        """The session something at ``instant`` (aware) belongs to: of its local day, or the next one if that has none.
+
+        What happens before the open or after the close of a trading day belongs to that day.
+        """
+        if instant.tzinfo is None:
+            raise ValueError(f"session of {instant}: the instant needs a time zone")
+        day = instant.astimezone(ZoneInfo(self.time_zone)).date()
+        return self._at(int(np.searchsorted(self._days, self._day(day), side="left")), day)
 
     def latest_completed(self, instant: datetime) -> date:
         """The newest session that has closed at ``instant`` (aware)."""

@@ -368,6 +368,19 @@ broker_quarantine = Table(
     Column("resolved_by", String(64)),
 )
 
+# What people ask of the trading daemon, which alone talks to the broker while it runs.
+desk_requests = Table(
+    "desk_requests",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("order_id", String(40), nullable=False),
+    Column("wanted", CanonicalJson, nullable=False),
+    Column("actor", String(64), nullable=False),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("done_at", UtcDateTime),
+    Column("outcome", Text),
+)
+
 # Every change of the state of the connection to a broker; the newest row of a broker is its state.
 connection_events = Table(
     "connection_events",

@@ -24,6 +24,11 @@ def quantity(value: Decimal | float | int | str) -> Decimal:
     return Decimal(str(value)).quantize(Decimal(1).scaleb(-QUANTITY_PLACES), rounding=ROUND_HALF_EVEN)
 
 
+def plain(value: Decimal) -> str:
+    """A decimal as text, in the one form that does not depend on how many zeros it came with."""
+    return format(value.normalize(), "f")
+
+
 class Scaled(TypeDecorator[Decimal]):
     """A decimal stored as an integer of 10^-places: exact arithmetic, and no float rounding on SQLite."""
 
@@ -69,7 +74,7 @@ def canonical_json(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
-        return format(value.normalize(), "f")
+        return plain(value)
     if hasattr(value, "isoformat"):
         return value.isoformat()
     if hasattr(value, "item"):

@@ -82,7 +82,8 @@ points, sys.argv[1:] = json.loads(sys.argv[1]), sys.argv[2:]
 # Loaded once, before anything starts a thread: each replay is a fork of this.
 for module in ("feast", "feast.infra.offline_stores.duckdb", "quant_dagster.features.feast_home",
                "quant_dagster.cycle.run", "quant_dagster.forecasting.runner", "quant_dagster.quality.score",
-               "quant_dagster.execution.brokers.paper", "alembic.command", "exchange_calendars", "pandera.polars", "skfolio"):
+               "quant_dagster.execution.brokers.paper", "alembic.command", "exchange_calendars",
+               "pandera.polars", "skfolio"):
     importlib.import_module(module)
 from quant_dagster.cli.main import main
 

@@ -96,15 +96,17 @@ def test_only_the_gate_makes_risk_decisions() -> None:
     assert made == {"quant_dagster/risk/gate/gate.py"}
 
 
-def test_the_gate_is_opened_in_one_place_and_orders_are_made_in_two() -> None:
-    """The session's decisions and automatic actions: both ask the same gatekeeper, and nobody else makes an order."""
+def test_the_gate_is_opened_in_one_place_and_its_verdicts_become_orders_in_three() -> None:
+    """The session's decisions, a person's word, automatic actions and slices: all ask the same gatekeeper."""
     opened: dict[str, set[str]] = {"Gate": set(), "Gatekeeper": set(), "order_log.create": set()}
     for name, tree in modules():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in opened:
                 opened[ast.unparse(node.func)].add(name.removeprefix("quant_dagster/"))
     assert opened["Gate"] == {"cycle/gatekeeping.py"}
-    assert opened["Gatekeeper"] == opened["order_log.create"] == {"cycle/approval.py", "cycle/risk_actions.py"}
+    asking = {"cycle/approval.py", "cycle/risk_actions.py", "cycle/slicing.py", "cycle/order_entry.py"}
+    assert opened["Gatekeeper"] == asking
+    assert opened["order_log.create"] == {"cycle/ordering.py", "cycle/risk_actions.py", "cycle/slicing.py"}
 
 
 def test_only_the_execution_desk_cancels_at_a_broker() -> None:

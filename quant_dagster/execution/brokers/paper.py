@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from decimal import ROUND_FLOOR, Decimal
@@ -35,7 +36,9 @@ from quant_dagster.execution.costs import commission, fill_price
 from quant_dagster.execution.orders import Order
 from quant_dagster.settings import ExecutionSettings
 
-_SCHEMA = """
+_SPLITS = """CREATE TABLE IF NOT EXISTS splits (
+    reference TEXT PRIMARY KEY, symbol TEXT NOT NULL, quantity TEXT NOT NULL)"""
+_SCHEMA = f"""{_SPLITS};
 CREATE TABLE IF NOT EXISTS orders (
     client_order_id TEXT PRIMARY KEY, decided TEXT NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL,
     quantity TEXT NOT NULL, filled TEXT NOT NULL, time_in_force TEXT NOT NULL, decision_price TEXT NOT NULL,
@@ -83,6 +86,17 @@ class PaperBroker:
         self.currency = currency
         self.costs = costs
         self.volume_required = volume_required
+        self._open = threading.local()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make one transaction of all that this thread does within; nothing of it is on the book before it ends."""
+        with self._transaction() as book:
+            self._open.book = book
+            try:
+                yield
+            finally:
+                self._open.book = None
 
     def reserve(self) -> str:
         """Orders go under their own id here."""
@@ -116,10 +130,10 @@ class PaperBroker:
                     None if order.limit_price is None else str(order.limit_price),
                 ),
             )
-        report = self.find(order.client_order_id)
-        if report is None:
+            row = book.execute("SELECT * FROM orders WHERE client_order_id = ?", (order.client_order_id,)).fetchone()
+        if row is None:
             raise OrderError(f"paper broker lost order {order.client_order_id}: {self.path} is not a usable book")
-        return report
+        return _report(row)
 
     def cancel(self, client_order_id: str, session: date) -> OrderReport | None:
         """Take a working order off the book; None if it was never seen. A finished one stays as it is."""
@@ -160,16 +174,7 @@ class PaperBroker:
                 for order_id in client_order_ids
                 for row in book.execute("SELECT * FROM orders WHERE client_order_id = ?", (order_id,))
             ]
-        return [
-            OrderReport(
-                client_order_id=row["client_order_id"],
-                status=ReportedStatus(row["status"]),
-                session=date.fromisoformat(row["session"]),
-                filled_quantity=Decimal(row["filled"]),
-                reason=row["reason"],
-            )
-            for row in rows
-        ]
+        return [_report(row) for row in rows]
 
     def executions(self, client_order_ids: Sequence[str] | None = None) -> list[Execution]:
         """Executions of these orders (None: every one there was), oldest first."""
@@ -210,6 +215,16 @@ class PaperBroker:
             cash -= one.side.sign * one.quantity * one.price + (one.commission or 0)
         held = {row["symbol"]: Decimal(row["quantity"]) for row in positions if Decimal(row["quantity"])}
         return BrokerAccount(self.name, self.currency, {self.currency: cash}, held)
+
+    def split(self, symbol: str, change: Callable[[Decimal], Decimal], reference: str) -> None:
+        """Change what is held of a symbol by a split, once per ``reference``: the venue's shares split as ours do."""
+        with self._transaction() as book:
+            held = _position(book, symbol)
+            new = book.execute(
+                "INSERT OR IGNORE INTO splits VALUES (?, ?, ?)", (reference, symbol, str(change(held)))
+            ).rowcount
+            if new and held:
+                book.execute("INSERT OR REPLACE INTO positions VALUES (?, ?)", (symbol, str(change(held))))
 
     def trade_session(self, session: date, bars: Mapping[str, SessionBar]) -> None:
         """Let every working order decided before ``session`` meet its bar, once; all of it is one transaction."""
@@ -319,6 +334,10 @@ class PaperBroker:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        already = getattr(self._open, "book", None)
+        if already is not None:
+            yield already
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         book = sqlite3.connect(self.path, timeout=60, isolation_level=None)
         book.row_factory = sqlite3.Row
@@ -370,6 +389,10 @@ def _upgrade(book: sqlite3.Connection) -> None:
     """Create what is not there yet; a book of an earlier version gets its new columns, and its positions counted."""
     known = {row["name"] for row in book.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if "positions" in known:
+        if "splits" not in known:
+            book.execute(
+                "CREATE TABLE splits (reference TEXT PRIMARY KEY, symbol TEXT NOT NULL, quantity TEXT NOT NULL)"
+            )
         if "limit_price" not in {row["name"] for row in book.execute("PRAGMA table_info(orders)")}:
             book.execute("ALTER TABLE orders ADD COLUMN limit_price TEXT")
         return
@@ -386,6 +409,16 @@ def _upgrade(book: sqlite3.Connection) -> None:
         fill = _execution(json.loads(row["content"]))
         held[fill.symbol] = held.get(fill.symbol, Decimal(0)) + fill.side.sign * fill.quantity
     book.executemany("INSERT INTO positions VALUES (?, ?)", [(name, str(count)) for name, count in held.items()])
+
+
+def _report(row: sqlite3.Row) -> OrderReport:
+    return OrderReport(
+        client_order_id=row["client_order_id"],
+        status=ReportedStatus(row["status"]),
+        session=date.fromisoformat(row["session"]),
+        filled_quantity=Decimal(row["filled"]),
+        reason=row["reason"],
+    )
 
 
 def _execution(content: dict[str, Any]) -> Execution:

@@ -17,7 +17,8 @@ MISTAKES: dict[str, tuple[list[str], int, list[str]]] = {
     "no symbol": (["cycle", "--symbols", ","], 2, ["names no symbol"]),
     "an unknown universe": (["backfill", "--universe", "mars"], 2, ["unknown universe 'mars'", "known: ", "us20"]),
     "an unknown vendor": (["backfill", "--vendor", "reuter"], 2, ["reuter", "embedded"]),
-    "an unknown mode": (["cycle", "--mode", "live"], 2, ["command line", "'mode' = 'live'", "'paper'"]),
+    "an unknown mode": (["cycle", "--mode", "swift"], 2, ["command line", "'mode' = 'swift'", "'paper'"]),
+    "real money on the paper broker": (["cycle", "--mode", "live"], 2, ["execution.broker", "'paper'"]),
     "an unknown action": (["decisions", "--action", "MAYBE"], 2, ["'MAYBE'", "BUY, SELL, HOLD, REJECT"]),
     "an unknown control mode": (
         ["control", "set", "LOUD", "--actor", "ada", "--reason", "x"], 2, ["'LOUD'", "NORMAL, PAUSE"]),

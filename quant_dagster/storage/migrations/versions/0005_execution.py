@@ -43,6 +43,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("broker", "sequence", name=op.f("pk_connection_events")),
     )
     op.create_table(
+        "desk_requests",
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("order_id", sa.String(length=40), nullable=False),
+        sa.Column("wanted", types.CanonicalJson(), nullable=False),
+        sa.Column("actor", sa.String(length=64), nullable=False),
+        sa.Column("requested_at", types.UtcDateTime(), nullable=False),
+        sa.Column("done_at", types.UtcDateTime(), nullable=True),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_desk_requests")),
+    )
+    op.create_table(
         "execution_quality",
         sa.Column("order_id", sa.String(length=40), nullable=False),
         sa.Column("session", sa.Date(), nullable=False),
@@ -206,6 +217,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_execution_quality_session")
 
     op.drop_table("execution_quality")
+    op.drop_table("desk_requests")
     op.drop_table("connection_events")
     op.drop_table("broker_quarantine")
     # ### end Alembic commands ###

@@ -1,0 +1,412 @@
+"""The trading daemon against the loopback gateway: what is sent, what is booked, and what a person is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from quant_dagster.accounting import books
+from quant_dagster.accounting.books import Side
+from quant_dagster.cycle.dead_man import ACTOR, watch
+from quant_dagster.cycle.handover import DAEMON, broker_status, daemon_runs, handed_over, submit_to_broker
+from quant_dagster.cycle.order_entry import cancel_order
+from quant_dagster.cycle.trading_daemon import TradingDaemon
+from quant_dagster.errors import BrokerError, ConfigurationError, OrderError
+from quant_dagster.execution import foreign, order_log
+from quant_dagster.execution.gateway.gateway import Gateway
+from quant_dagster.execution.lease import broker_lease
+from quant_dagster.observability import audit
+from quant_dagster.operations.verification import verify_ledger
+from quant_dagster.risk.control import ControlMode, escalate, read_mode
+from quant_dagster.risk.kill_switch.heartbeat import beat
+from quant_dagster.storage.ledger_tables import heartbeats, order_events
+from tests.support.daemon import CASH, DURING, PRICES, TRADING, DaemonScene, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    with Gateway(prices=PRICES, start=DURING, cash=CASH, fills_at_once=False) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def scene(gateway: Gateway, tmp_path: Path) -> Iterator[DaemonScene]:
+    with DaemonScene(tmp_path, gateway) as scene:
+        yield scene
+
+
+def arrived(gateway: Gateway, order_id: str):
+    """The order at the broker."""
+    return wait_for(
+        lambda: next((one for one in gateway.orders() if one.ticket.order_ref == order_id), None), f"{order_id} arrives"
+    )
+
+
+def kinds(scene: DaemonScene, order_id: str) -> list[str]:
+    with scene.ledger.read() as connection:
+        query = select(order_events.c.kind).where(order_events.c.client_order_id == order_id)
+        return list(connection.execute(query.order_by(order_events.c.sequence)).scalars())
+
+
+def sound(scene: DaemonScene) -> bool:
+    return verify_ledger(scene.ledger).problems == () and audit.verify(scene.ledger).problems == ()
+
+
+# -- the ordinary day -------------------------------------------------------------------------------------------------
+
+
+def test_an_approved_order_is_sent_filled_and_booked_to_the_cent(gateway: Gateway, scene: DaemonScene) -> None:
+    order_id = scene.approve("AAPL", 300)
+    scene.start()
+    arrived(gateway, order_id)
+    gateway.fill(order_id, Decimal(100), Decimal("169.90"))
+    gateway.fill(order_id, Decimal(200), Decimal("170.05"))
+    order = scene.until(order_id, "filled")
+    assert order.average_fill_price == Decimal("170.000000")
+    assert kinds(scene, order_id) == ["approved", "submitting", "accepted", "partially_filled", "filled"]
+    scene.stop()
+    with scene.ledger.read() as connection:
+        assert books.balances(connection).cash == gateway.cash()
+    assert sound(scene)
+
+
+def test_a_limit_lies_a_thousandth_on_the_side_that_fills_and_arrival_is_written_down(
+    gateway: Gateway, scene: DaemonScene
+) -> None:
+    bought, sold = scene.approve("AAPL", 10), scene.approve("JPM", 10, side=Side.SELL)
+    scene.start()
+    assert arrived(gateway, bought).ticket.limit == Decimal("170.17")
+    assert arrived(gateway, sold).ticket.limit == Decimal("99.71")  # 99.7002 on the grid, not beyond it
+    one = scene.until(bought, "accepted")
+    assert (one.arrival_price, one.limit_price) == (Decimal("170.000000"), Decimal("170.170000"))
+    assert one.sent_at is not None
+    assert one.broker_order_id == str(arrived(gateway, bought).ticket.order_id)
+
+
+def test_a_price_that_has_run_away_is_not_chased(gateway: Gateway, scene: DaemonScene) -> None:
+    gateway.set_price("AAPL", Decimal("230.00"))
+    order_id = scene.approve("AAPL", 10)
+    scene.start()
+    scene.until(order_id, "canceled")
+    assert "price_collar" in str(last_payload(scene, order_id))
+    assert gateway.orders() == ()
+
+
+def last_payload(scene: DaemonScene, order_id: str) -> dict:
+    with scene.ledger.read() as connection:
+        return order_log.last_payload(connection, order_log.get(connection, order_id))
+
+
+def test_over_its_deadline_the_rest_is_cancelled_and_what_filled_is_said(gateway: Gateway, scene: DaemonScene) -> None:
+    order_id = scene.approve("AAPL", 300)
+    scene.start()
+    arrived(gateway, order_id)
+    gateway.fill(order_id, Decimal(120), Decimal("170.00"))
+    scene.until(order_id, "partially_filled")
+    gateway.advance(timedelta(seconds=301))
+    order = scene.until(order_id, "canceled")
+    assert order.filled_quantity == 120
+    assert "over its deadline of 300 s with 120 filled at 170" in scene.heard("deadline")
+    scene.stop()
+    assert sound(scene)
+
+
+def test_a_person_cancels_through_the_daemon(gateway: Gateway, scene: DaemonScene) -> None:
+    order_id = scene.approve("KO", 50)
+    scene.start()
+    scene.until(order_id, "accepted")
+    assert "asked of the trading daemon" in cancel_order(scene.context, order_id, actor="ann", reason="changed my mind")
+    scene.until(order_id, "canceled")
+    scene.heard("ann asked to cancel")
+
+
+def test_a_fill_that_overtakes_the_cancel_is_booked(gateway: Gateway, scene: DaemonScene) -> None:
+    order_id = scene.approve("KO", 50)
+    scene.start()
+    scene.until(order_id, "accepted")
+    gateway.cancel_by_broker(order_id, "withdrawn by the exchange")
+    scene.until(order_id, "canceled")
+    gateway.fill(order_id, Decimal(50), Decimal("49.60"))
+    assert scene.until(order_id, "filled").filled_quantity == 50
+    scene.stop()
+    assert sound(scene)
+
+
+def test_corrections_and_busts_are_booked_and_more_than_ordered_locks_the_symbol(
+    gateway: Gateway, scene: DaemonScene
+) -> None:
+    order_id = scene.approve("KO", 50)
+    scene.start()
+    scene.until(order_id, "accepted")
+    first = gateway.fill(order_id, Decimal(30), Decimal("49.60"))
+    gateway.fill(order_id, Decimal(20), Decimal("49.61"))
+    scene.until(order_id, "filled")
+    gateway.correct(first.exec_id, quantity=Decimal(30), price=Decimal("49.50"))
+    wait_for(lambda: kinds(scene, order_id)[-1] == "restated", "the correction")
+    gateway.bust(first.exec_id)
+    assert scene.until(order_id, "canceled").filled_quantity == 20
+    other = scene.approve("JPM", 10)
+    scene.until(other, "accepted")
+    gateway.fill(other, Decimal(15), Decimal("99.80"))
+    wait_for(lambda: "overfilled" in kinds(scene, other), "the overfill")
+    scene.stop()
+    with scene.ledger.read() as connection:
+        assert books.balances(connection).cash == gateway.cash()
+        from quant_dagster.market_data import quarantine
+
+        assert "15 filled of 10" in quarantine.active(connection, TRADING)["JPM"]
+    assert sound(scene)
+
+
+# -- one at a time ----------------------------------------------------------------------------------------------------
+
+
+def test_a_second_daemon_refuses_to_start(gateway: Gateway, scene: DaemonScene, tmp_path: Path) -> None:
+    scene.start()
+    scene.heard("ibkr connected")
+    with DaemonScene(tmp_path, gateway) as other, pytest.raises(OrderError, match="one executor at a time"):
+        TradingDaemon(other.context).run()
+
+
+def test_the_session_s_own_steps_hand_over_while_it_runs_and_do_the_work_when_it_does_not(
+    gateway: Gateway, scene: DaemonScene, tmp_path: Path
+) -> None:
+    first = scene.approve("KO", 10)
+    scene.start()
+    scene.until(first, "accepted")
+    assert handed_over(scene.context)
+    with DaemonScene(tmp_path, gateway) as other:
+        assert submit_to_broker(other.context, first_session()).sent == 0
+        scene.stop()
+        second = other.approve("JPM", 10)
+        assert not handed_over(other.context)
+        assert submit_to_broker(other.context, first_session()).sent == 1
+        assert other.order(second).status == "accepted"
+        assert len(gateway.orders()) == 2
+
+
+def first_session():
+    from tests.support.daemon import DECIDED
+
+    return DECIDED
+
+
+def test_orders_of_an_old_session_are_not_sent_to_a_real_broker(scene: DaemonScene) -> None:
+    with pytest.raises(OrderError, match="newest session is 2019-02-08"):
+        submit_to_broker(scene.context, TRADING - timedelta(days=4))
+
+
+def test_sigterm_leaves_nothing_working_and_nothing_half_sent(gateway: Gateway, scene: DaemonScene) -> None:
+    order_id = scene.approve("KO", 10)
+    scene.start()
+    scene.until(order_id, "accepted")
+    scene.stop("SIGTERM")
+    assert scene.order(order_id).status == "canceled"
+    assert all(one.state.is_final for one in gateway.orders())
+    with scene.ledger.read() as connection:
+        assert not daemon_runs(connection, "ibkr", 90, scene.ledger.now())
+        assert connection.execute(select(heartbeats.c.state).where(heartbeats.c.name == DAEMON)).scalar() == "stopped"
+
+
+def test_the_paper_broker_needs_no_daemon(tmp_path: Path, gateway: Gateway) -> None:
+    with (
+        DaemonScene(tmp_path, gateway, broker="paper", clock="system") as scene,
+        pytest.raises(ConfigurationError, match="needs no daemon"),
+    ):
+        TradingDaemon(scene.context)
+
+
+# -- what a person sees when something is wrong -----------------------------------------------------------------------
+
+
+def test_the_gateway_is_away_and_comes_back(gateway: Gateway, scene: DaemonScene) -> None:
+    order_id = scene.approve("AAPL", 300)
+    scene.start()
+    arrived(gateway, order_id)
+    gateway.refuse_connections(True)
+    gateway.disconnect_all()
+    scene.heard("ibkr reconnecting: the connection was closed")
+    gateway.fill(order_id, Decimal(300), Decimal("170.00"))
+    gateway.refuse_connections(False)
+    scene.until(order_id, "filled")
+    assert "1 executions of the gap booked" in scene.heard("synced")
+    facts, changes = broker_status(scene.context, 20)
+    assert facts["trading_is_the_daemons"]
+    assert {"reconnecting", "syncing", "connected"} <= {one["state"].value for one in changes}
+
+
+def test_a_half_dead_link_is_noticed_and_made_anew(gateway: Gateway, scene: DaemonScene) -> None:
+    scene.start()
+    scene.heard("ibkr connected")
+    gateway.go_silent(True)
+    scene.heard("no sign of life")
+    gateway.go_silent(False)
+    wait_for(lambda: sum("ibkr connected" in line for line in scene.lines) >= 2, "connected again")
+
+
+def test_servers_lost_and_back_the_fills_of_the_gap_are_found(gateway: Gateway, scene: DaemonScene) -> None:
+    order_id = scene.approve("AAPL", 300)
+    scene.start()
+    scene.until(order_id, "accepted")
+    gateway.upstream_lost()
+    gateway.fill(order_id, Decimal(300), Decimal("170.00"))
+    gateway.upstream_restored()
+    assert scene.until(order_id, "filled").filled_quantity == 300
+
+
+def test_after_the_daily_reset_nothing_is_sent_twice(gateway: Gateway, scene: DaemonScene) -> None:
+    filled, working = scene.approve("AAPL", 300), scene.approve("KO", 10)
+    scene.start()
+    arrived(gateway, filled)
+    gateway.fill(filled, Decimal(300), Decimal("170.00"))
+    scene.until(filled, "filled")
+    scene.until(working, "accepted")
+    gateway.daily_reset()
+    scene.heard("ibkr reconnecting")
+    wait_for(lambda: sum("ibkr connected" in line for line in scene.lines) >= 2, "connected again")
+    assert scene.order(filled).status == "filled"
+    assert len(gateway.orders()) <= 2
+    with scene.ledger.read() as connection:
+        assert books.holding_of(connection, "AAPL").quantity == 300
+
+
+def test_another_program_has_the_client_id(gateway: Gateway, scene: DaemonScene, tmp_path: Path) -> None:
+    scene.start()
+    scene.heard("ibkr connected")
+    with DaemonScene(tmp_path / "other", gateway) as other:
+        other.start()
+        assert "execution.ibkr.client_id" in other.heard("client id 1")
+
+
+def test_a_read_only_login_rejects_and_says_so(gateway: Gateway, scene: DaemonScene) -> None:
+    gateway.read_only(True)
+    order_id = scene.approve("AAPL", 300)
+    scene.start()
+    scene.until(order_id, "rejected")
+    assert "Read-Only" in str(last_payload(scene, order_id))
+
+
+def test_a_margin_rejection_is_the_order_s_end(gateway: Gateway, scene: DaemonScene) -> None:
+    gateway.reject_next(
+        201, "Order rejected - reason:YOUR ORDER IS NOT ACCEPTED. IN ORDER TO OBTAIN THE DESIRED POSITION"
+    )
+    order_id = scene.approve("AAPL", 300)
+    scene.start()
+    scene.until(order_id, "rejected")
+    assert "NOT ACCEPTED" in str(last_payload(scene, order_id))
+
+
+def test_while_the_market_is_closed_nothing_is_sent(tmp_path: Path) -> None:
+    early = datetime(2019, 2, 11, 13, 0, tzinfo=UTC)
+    with Gateway(prices=PRICES, start=early, cash=CASH) as gateway, DaemonScene(tmp_path, gateway) as scene:
+        order_id = scene.approve("AAPL", 300)
+        scene.start()
+        scene.heard("ibkr connected")
+        wait_for(lambda: len(scene.lines) >= 1, "a few turns")
+        assert scene.order(order_id).status == "approved"
+        gateway.advance(timedelta(hours=1, minutes=31))
+        arrived(gateway, order_id)
+
+
+def test_an_order_of_nobody_is_kept_apart_and_its_symbol_locked(gateway: Gateway, scene: DaemonScene) -> None:
+    gateway.place_foreign("MSFT", Side.BUY, Decimal(7), Decimal("100.00"))
+    scene.start()
+    scene.heard("orders at the broker that the ledger lacks")
+    with scene.ledger.read() as connection:
+        (one,) = foreign.unresolved(connection)
+        from quant_dagster.market_data import quarantine
+
+        assert "MSFT" in quarantine.active(connection, TRADING)
+    assert (one["kind"], one["symbol"], one["quantity"]) == ("order", "MSFT", 7)
+    assert len(gateway.orders()) == 1
+
+
+def test_real_money_needs_the_live_mode(tmp_path: Path) -> None:
+    with Gateway(prices=PRICES, start=DURING, account="U7654321") as gateway, DaemonScene(tmp_path, gateway) as scene:
+        scene.approve("AAPL", 10)
+        scene.start()
+        wait_for(lambda: scene.error, "it ends")
+        assert isinstance(scene.error, BrokerError)
+        assert "mode=live" in str(scene.error)
+        assert gateway.orders() == ()
+        scene.error = None
+
+
+# -- the dead man's switch --------------------------------------------------------------------------------------------
+
+
+def test_a_loop_that_hangs_has_its_orders_cancelled_and_the_mode_escalated(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DaemonScene(tmp_path, gateway, dead_man_seconds=0.6) as scene:
+        order_id = scene.approve("KO", 10)
+        daemon = scene.start()
+        scene.until(order_id, "accepted")
+        original, released = daemon._turn, []
+
+        def hanging() -> None:
+            if not released:
+                wait_for(lambda: all(one.state.is_final for one in gateway.orders()), "cancelled at the broker", 20)
+                wait_for(lambda: read_mode(scene.ledger).mode is ControlMode.PAUSE, "the mode", 20)
+                released.append(True)
+            original()
+
+        monkeypatch.setattr(daemon, "_turn", hanging)
+        scene.heard("cancelling working orders")
+        scene.until(order_id, "canceled")
+        assert read_mode(scene.ledger).actor == ACTOR
+
+
+def test_a_daemon_that_died_is_taken_over_from_outside(gateway: Gateway, scene: DaemonScene) -> None:
+    order_id = scene.approve("KO", 10)
+    assert submit_to_broker(scene.context, first_session()).sent == 1
+    long_ago = scene.ledger.now() - timedelta(minutes=5)
+    with scene.ledger.write() as connection:
+        beat(connection, DAEMON, state="ok", detail="connected", at=long_ago)
+    said = watch(scene.context)
+    assert said is not None
+    assert "silent for" in said
+    assert scene.order(order_id).status in ("canceled", "pending_cancel")
+    wait_for(lambda: all(one.state.is_final for one in gateway.orders()), "cancelled at the broker")
+    assert read_mode(scene.ledger).mode is ControlMode.PAUSE
+    assert watch(scene.context) is None
+
+
+def test_a_daemon_that_lives_is_left_alone(scene: DaemonScene) -> None:
+    scene.start()
+    scene.heard("ibkr connected")
+    assert watch(scene.context) is None
+    assert read_mode(scene.ledger).mode is ControlMode.NORMAL
+
+
+# -- the control mode -------------------------------------------------------------------------------------------------
+
+
+def test_a_pause_stops_sending_at_once(gateway: Gateway, scene: DaemonScene) -> None:
+    with scene.ledger.write() as connection:
+        escalate(connection, ControlMode.PAUSE, actor="ann", reason="news", at=scene.ledger.now())
+    order_id = scene.approve("KO", 10)
+    scene.start()
+    scene.until(order_id, "canceled")
+    assert gateway.orders() == ()
+
+
+def test_a_lost_lease_ends_the_daemon(gateway: Gateway, scene: DaemonScene) -> None:
+    scene.start()
+    scene.heard("ibkr connected")
+    from quant_dagster.storage.ledger_tables import leases
+
+    with scene.ledger.write() as connection:
+        connection.execute(leases.delete())
+    wait_for(lambda: scene.error, "it notices", 20)
+    assert "taken it over" in str(scene.error)
+    scene.error = None
+    with broker_lease(scene.ledger, "ibkr", 60):
+        pass
