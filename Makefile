@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 export QUANT_HOME ?= $(CURDIR)/.quant
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint check coverage format ui lock clean chaos mutation benchmark
+.PHONY: help run test lint check coverage format ui lock clean chaos ib-async mutation benchmark
 
 help: ## What there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 # The environment, from the lock; byte-code is compiled once, so that every later start is fast.
 $(READY): requirements.lock pyproject.toml
@@ -56,8 +56,15 @@ coverage: $(READY) ## Branch coverage of what handles money: at least 95 %
 		--cov=quant_dagster.accounting --cov=quant_dagster.risk --cov=quant_dagster.execution \
 		--cov-report=term-missing:skip-covered --cov-fail-under=95
 
-chaos: $(READY) ## Kill a replay at twenty random moments and compare the ledgers
+chaos: $(READY) ## Kill replays, backfills and the trading daemon at random moments and compare what they left
 	@$(BIN)/pytest -m soak
+
+ib-async: $(READY) ## The Interactive Brokers tests with ib_async, in an environment of its own
+	@test -x $(VENV)-ib-async/bin/python || $(PYTHON) -m venv $(VENV)-ib-async
+	@grep -v -e '^ib-insync==' -e '^eventkit==' requirements.lock > $(VENV)-ib-async/requirements.txt
+	@$(VENV)-ib-async/bin/python -m pip install --quiet --disable-pip-version-check -r $(VENV)-ib-async/requirements.txt "ib_async==2.1.0"
+	@PYTHONPATH=$(CURDIR) $(VENV)-ib-async/bin/python -m pytest -p no:cacheprovider \
+		tests/integration/test_ibkr_gateway.py tests/integration/test_trading_daemon.py tests/conformance -k "not paper and not binance"
 
 mutation: $(READY) ## Change lines of quant_dagster/risk and see whether a test notices
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "mutmut>=3.8"
@@ -67,5 +74,5 @@ benchmark: $(READY) ## Measure the ratios of benchmarks/README.md
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean: ## Remove the environment, caches and everything the program wrote
-	@rm -rf $(VENV) .quant .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info build
+	@rm -rf $(VENV) $(VENV)-ib-async .quant .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

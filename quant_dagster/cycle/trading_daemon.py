@@ -99,7 +99,7 @@ class TradingDaemon:
         self._market = MarketWatch(context)
         self._next_monitor = self._next_beat = self._next_reconciliation = 0.0
         self._checked_account = False
-        self._last_trouble = ""
+        self._last_trouble = self._last_reason = ""
         self.connection = Connection(
             self.broker,
             self.execution.connection,
@@ -172,6 +172,7 @@ class TradingDaemon:
             self.stop(f"session {self._first_session} is over")
             return
         if not opens <= now < closes:
+            self._tell_once(f"the market is closed: session {trading} opens at {opens:%Y-%m-%d %H:%M} UTC")
             return
         if self._slicer is None or self._slicer.decided != decided:
             self._slicer = Slicer(self.context, decided, trading, self._market.view)
@@ -186,7 +187,7 @@ class TradingDaemon:
 
     def _absorb(self, changes: Changes) -> None:
         for notice in changes.notices:
-            self._tell(notice)
+            self._tell_once(notice)
         if not changes.reports and not changes.executions:
             self.desk.conclude()
             return
@@ -313,7 +314,21 @@ class TradingDaemon:
             self.report.reconnects += 1
         with self.context.ledger.write() as connection:
             record_transition(connection, self.broker.name, transition, at=self.context.ledger.now())
-        self._tell(f"{self.broker.name} {transition.state}: {transition.reason}")
+        if said := self._in_words(transition):
+            self._tell(said)
+
+    def _in_words(self, transition: Transition) -> str:
+        """A change of state in a sentence; what is in vain once more is said shortly, each further try not at all."""
+        name, waits = self.broker.name, transition.state is ConnectionState.RECONNECTING
+        if transition.state is ConnectionState.CONNECTING and transition.attempt:
+            return ""
+        if not waits:
+            return f"{name} {transition.state}: {transition.reason}"
+        again = f"the next try is in {self.connection.seconds_to_next_try:.0f} s"
+        if transition.reason == self._last_reason:
+            return f"{name} reconnecting: in vain again, {again}"
+        self._last_reason = transition.reason
+        return f"{name} reconnecting: {transition.reason}; {again}"
 
     # -- stopping -----------------------------------------------------------------------------------------------------
 

@@ -104,7 +104,7 @@ class TestConventions:
 
     def test_orders_and_fills_never_retry_and_share_one_pool(self) -> None:
         graph = defs.resolve_asset_graph()
-        for name in ("approved_orders", "fills", "positions"):
+        for name in ("approved_orders", "fills", "positions", "broker_reconciliation"):
             definition = graph.get(dg.AssetKey(name)).assets_def
             assert definition.op.retry_policy is None
             assert definition.op.pool == "broker"
@@ -120,7 +120,7 @@ class TestSession:
             done = {event.asset_key.to_user_string(): event for event in result.get_asset_materialization_events()}
             assert set(done) == {"raw_prices", "bars", "quality_scores", "features", "online_features", "factors",
                                  "model_scores", "forecasts", "signals", "approved_orders", "fills", "positions",
-                                 "risk_report", "stress_report",
+                                 "risk_report", "stress_report", "broker_reconciliation", "execution_quality",
                                  "reconciliation", "anomalies"}  # fmt: skip
             for event in done.values():
                 assert "dagster/row_count" in event.materialization.metadata
@@ -133,6 +133,9 @@ class TestSession:
             assert passed["no_model_has_drifted"]
             assert passed["books_balance"]
             assert passed["audit_chain_intact"]
+            assert passed["books_agree_with_broker"]
+            assert passed["every_order_measured"]
+            assert done["fills"].materialization.metadata["handed_over_to_daemon"].value is False
             again = run("daily_cycle", FRIDAY, instance)
             assert again.success
             repeated = {e.asset_key.to_user_string(): e for e in again.get_asset_materialization_events()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from quant_dagster.operations.verification import verify_ledger
 from quant_dagster.risk.control import ControlMode, escalate, read_mode
 from quant_dagster.risk.kill_switch.heartbeat import beat
 from quant_dagster.storage.ledger_tables import heartbeats, order_events
+from tests.integration.troubles import TROUBLES, seen
 from tests.support.daemon import CASH, DURING, PRICES, TRADING, DaemonScene, wait_for
 
 pytestmark = pytest.mark.slow
@@ -261,60 +262,6 @@ def test_servers_lost_and_back_the_fills_of_the_gap_are_found(gateway: Gateway, 
     assert scene.until(order_id, "filled").filled_quantity == 300
 
 
-def test_after_the_daily_reset_nothing_is_sent_twice(gateway: Gateway, scene: DaemonScene) -> None:
-    filled, working = scene.approve("AAPL", 300), scene.approve("KO", 10)
-    scene.start()
-    arrived(gateway, filled)
-    gateway.fill(filled, Decimal(300), Decimal("170.00"))
-    scene.until(filled, "filled")
-    scene.until(working, "accepted")
-    gateway.daily_reset()
-    scene.heard("ibkr reconnecting")
-    wait_for(lambda: sum("ibkr connected" in line for line in scene.lines) >= 2, "connected again")
-    assert scene.order(filled).status == "filled"
-    assert len(gateway.orders()) <= 2
-    with scene.ledger.read() as connection:
-        assert books.holding_of(connection, "AAPL").quantity == 300
-
-
-def test_another_program_has_the_client_id(gateway: Gateway, scene: DaemonScene, tmp_path: Path) -> None:
-    scene.start()
-    scene.heard("ibkr connected")
-    with DaemonScene(tmp_path / "other", gateway) as other:
-        other.start()
-        assert "execution.ibkr.client_id" in other.heard("client id 1")
-
-
-def test_a_read_only_login_rejects_and_says_so(gateway: Gateway, scene: DaemonScene) -> None:
-    gateway.read_only(True)
-    order_id = scene.approve("AAPL", 300)
-    scene.start()
-    scene.until(order_id, "rejected")
-    assert "Read-Only" in str(last_payload(scene, order_id))
-
-
-def test_a_margin_rejection_is_the_order_s_end(gateway: Gateway, scene: DaemonScene) -> None:
-    gateway.reject_next(
-        201, "Order rejected - reason:YOUR ORDER IS NOT ACCEPTED. IN ORDER TO OBTAIN THE DESIRED POSITION"
-    )
-    order_id = scene.approve("AAPL", 300)
-    scene.start()
-    scene.until(order_id, "rejected")
-    assert "NOT ACCEPTED" in str(last_payload(scene, order_id))
-
-
-def test_while_the_market_is_closed_nothing_is_sent(tmp_path: Path) -> None:
-    early = datetime(2019, 2, 11, 13, 0, tzinfo=UTC)
-    with Gateway(prices=PRICES, start=early, cash=CASH) as gateway, DaemonScene(tmp_path, gateway) as scene:
-        order_id = scene.approve("AAPL", 300)
-        scene.start()
-        scene.heard("ibkr connected")
-        wait_for(lambda: len(scene.lines) >= 1, "a few turns")
-        assert scene.order(order_id).status == "approved"
-        gateway.advance(timedelta(hours=1, minutes=31))
-        arrived(gateway, order_id)
-
-
 def test_an_order_of_nobody_is_kept_apart_and_its_symbol_locked(gateway: Gateway, scene: DaemonScene) -> None:
     gateway.place_foreign("MSFT", Side.BUY, Decimal(7), Decimal("100.00"))
     scene.start()
@@ -337,6 +284,20 @@ def test_real_money_needs_the_live_mode(tmp_path: Path) -> None:
         assert "mode=live" in str(scene.error)
         assert gateway.orders() == ()
         scene.error = None
+
+
+@pytest.mark.parametrize("name", TROUBLES)
+def test_a_person_is_told_of_each_trouble(name: str, tmp_path: Path) -> None:
+    lines = seen(name, tmp_path)
+    expected = {
+        "gateway away for ten minutes": "1 executions of the gap booked",
+        "daily reset": "orders at the broker: 1",
+        "client id in use": "execution.ibkr.client_id",
+        "read-only login": "Read-Only",
+        "margin rejection (201)": "not sufficient",
+        "market closed": "opens at 2019-02-11 14:30 UTC",
+    }
+    assert any(expected[name] in line for line in lines), lines
 
 
 # -- the dead man's switch --------------------------------------------------------------------------------------------
