@@ -61,18 +61,22 @@ def build_trading_assets(partitions: dg.PartitionsDefinition[Any]) -> list[dg.As
         deps=[approved_orders, "bars"],
         kinds={"python", "sql"},
         description="Sends the session's approved orders to the broker and books every execution of the session. On "
-        "paper an order can meet only the bars of later sessions.",
+        "paper an order can meet only the bars of later sessions. Where the trading daemon runs, both are its work.",
     )
     def fills(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
+        from quant_dagster.cycle.handover import handed_over
+
         session = date.fromisoformat(context.partition_key)
         trading = desk.open()
         cycle = desk.session(session)
+        handed = handed_over(trading)
         settled = cycle.settle()
         sent = cycle.submit().sent
         frame = _rows(trading, ledger_tables.fills, session)
         return dg.MaterializeResult(
             metadata={
                 **table_metadata(frame.drop("provenance", "recorded_at")),
+                "handed_over_to_daemon": handed,
                 "orders_sent": sent + settled.sent,
                 "orders_expired": settled.expired,
                 "orders_rejected": settled.rejected,

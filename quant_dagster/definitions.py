@@ -9,6 +9,7 @@ import dagster as dg
 from dagster import BetaWarning, PreviewWarning
 
 from assets.corporate_actions import build_corporate_action_assets, build_corporate_action_checks
+from assets.execution import build_execution_assets, build_execution_checks
 from assets.intraday import build_intraday_assets, build_intraday_checks
 from assets.market_data import build_market_data_assets
 from assets.market_store import build_market_store_assets
@@ -62,6 +63,7 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         *build_quality_assets(partitions),
         *build_model_assets(partitions),
         *trading,
+        *build_execution_assets(partitions),
         *build_vendor_assets(partitions),
         *build_corporate_action_assets(),
         *build_market_store_assets(),
@@ -76,6 +78,7 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         *build_quality_checks(partitions),
         *build_model_checks(partitions),
         *build_trading_checks(partitions),
+        *build_execution_checks(partitions),
         *build_vendor_checks(partitions),
         *build_corporate_action_checks(),
         *build_validation_checks(),
@@ -93,10 +96,10 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
     )
     fills_job = dg.define_asset_job(
         "fills_job",
-        selection=dg.AssetSelection.assets("fills", "positions"),
+        selection=dg.AssetSelection.assets("fills", "positions", "broker_reconciliation", "execution_quality"),
         partitions_def=partitions,
         executor_def=dg.in_process_executor,
-        description="Send approved orders, book executions, mark positions.",
+        description="Send approved orders, book executions, mark positions, compare with the broker, measure costs.",
     )
     history_job = dg.define_asset_job(
         "load_history",

@@ -8,10 +8,14 @@ from sqlalchemy import func, select
 
 from assets.trading import BROKER_POOL
 from quant_dagster.accounting import books
+from quant_dagster.cycle import dead_man
 from quant_dagster.cycle.context import TradingContext
+from quant_dagster.cycle.handover import handed_over
 from quant_dagster.cycle.panic_watch import watch_panic
 from quant_dagster.cycle.risk_actions import act
+from quant_dagster.errors import BrokerError, OrderError
 from quant_dagster.execution import order_log
+from quant_dagster.operations.execution_alerts import execution_alerts
 from quant_dagster.operations.notifications import NotificationError, Notifier
 from quant_dagster.operations.risk_alerts import risk_alerts
 from quant_dagster.risk import actions
@@ -30,7 +34,11 @@ def build_risk_job() -> dg.JobDefinition:
 
     @dg.op(name="act_on_risk", pool=BROKER_POOL, description="Withdraw, order and send what automatic actions want.")
     def act_on_risk(context: dg.OpExecutionContext, desk: DeskResource) -> None:
-        done = act(desk.open())
+        trading = desk.open()
+        if handed_over(trading):
+            context.log.info("the trading daemon acts on risk: nothing is done here")
+            return
+        done = act(trading)
         context.log.info(
             f"session {done.session}, {done.mode.name}: {done.withdrawn} orders withdrawn, {done.made} made, "
             f"{done.sent} sent, {len(done.working)} actions at work"
@@ -58,7 +66,8 @@ def risk_sensor(job: dg.JobDefinition) -> dg.SensorDefinition:
         minimum_interval_seconds=30,
         description="Brings the control mode to where kill and panic conditions want it, and starts risk_actions when "
         "an emergency has something to flatten, an action can go on or orders are to be withdrawn. It never trades "
-        "itself. Racing ticks converge: the run key is the work to be done. Slack hears of each event once.",
+        "itself, but takes the broker over from a trading daemon that is silent: what works is cancelled. Racing ticks "
+        "converge: the run key is the work to be done. Slack hears of each event once.",
     )
     def sensor(context: dg.SensorEvaluationContext, desk: DeskResource) -> dg.SensorResult | dg.SkipReason:
         return tick(desk.open(), desk.notifier(), context.instance)
@@ -71,14 +80,17 @@ def tick(trading: TradingContext, notifier: Notifier, instance: dg.DagsterInstan
     trading.ledger.upgrade()
     kills = enforce_kill(trading.ledger, trading.settings, trading.home)
     panics = watch_panic(trading)
+    taken_over = look_after_daemon(trading)
     told, trouble = 0, ""
-    for alert in risk_alerts(trading):
+    for alert in [*risk_alerts(trading), *execution_alerts(trading)]:
         try:
             told += notifier.send(alert)
         except NotificationError as error:  # told at a later tick; positions must not wait for Slack
             trouble = f"; {error}"
     holding = ", ".join([*(kill.code for kill in kills), *(panic.code for panic in panics)]) or "none"
-    said = f"conditions: {holding}; {told} alerts sent{trouble}"
+    said = f"conditions: {holding}; {told} alerts sent{trouble}{taken_over}"
+    if handed_over(trading):
+        return dg.SkipReason(f"the trading daemon acts on risk; {said}")
     work = work_to_do(trading)
     if work is None:
         return dg.SkipReason(f"nothing to do; {said}")
@@ -88,6 +100,18 @@ def tick(trading: TradingContext, notifier: Notifier, instance: dg.DagsterInstan
     if failed >= trading.settings.risk.actions.attempts:
         return dg.SkipReason(f"{failed} runs for {work} failed, a person has to look ('quant risk act'); {said}")
     return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"{work}:{failed}", tags={WORK_TAG: work})])
+
+
+def look_after_daemon(trading: TradingContext) -> str:
+    """Take over from a trading daemon that is silent; what was done, or why it could not be, empty: all is well.
+
+    A broker that cannot be reached must not keep kill and panic conditions, and alerts, from being looked at.
+    """
+    try:
+        done = dead_man.watch(trading)
+    except (BrokerError, OrderError) as error:
+        return f"; dead man's switch: {error}; tried again at the next tick"
+    return "" if done is None else f"; dead man's switch: {done}"
 
 
 def work_to_do(trading: TradingContext) -> str | None:

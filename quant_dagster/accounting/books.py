@@ -112,17 +112,25 @@ def holding_of(connection: Connection, symbol: str) -> Holding:
     return Holding(symbol) if found is None else found.holding
 
 
-def balances(connection: Connection, until: date | None = None) -> Balances:
-    """Cash, capital and every holding, summed from the postings of all sessions, or of those up to ``until``."""
+def balances(connection: Connection, until: date | None = None, known: datetime | None = None) -> Balances:
+    """Cash, capital and every holding, summed from the postings of all sessions, or of those up to ``until``.
+
+    Parameters
+    ----------
+    known
+        Only what was posted by then: corrections of past sessions came later.
+    """
     sums = func.sum(postings.c.amount)
     query = select(postings.c.account, postings.c.currency, sums).group_by(postings.c.account, postings.c.currency)
     if until is not None:
         query = query.where(postings.c.session <= until)
+    if known is not None:
+        query = query.where(postings.c.recorded_at <= known)
     totals = {(Account(account), currency): amount for account, currency, amount in connection.execute(query)}
     return Balances(
         cash=totals.get((Account.CASH, None), ZERO),
         capital=-totals.get((Account.CAPITAL, None), ZERO),
-        holdings={symbol: one.holding for symbol, one in standings(connection, until=until).items()},
+        holdings={symbol: one.holding for symbol, one in standings(connection, until=until, known=known).items()},
         totals=totals,
     )
 

@@ -124,9 +124,12 @@ class Standing:
 
 
 def standings(
-    connection: Connection, symbols: Sequence[str] | None = None, until: date | None = None
+    connection: Connection,
+    symbols: Sequence[str] | None = None,
+    until: date | None = None,
+    known: datetime | None = None,
 ) -> dict[str, Standing]:
-    """Every symbol's holding, or those of ``symbols``, summed from the postings up to ``until``."""
+    """Every symbol's holding, or those of ``symbols``, from postings up to ``until`` that were made by ``known``."""
     found: dict[str, Standing] = {}
     parts = [None] if symbols is None else [symbols[i : i + CHUNK] for i in range(0, len(symbols), CHUNK)]
     for part in parts:
@@ -149,6 +152,8 @@ def standings(
             query = query.where(postings.c.symbol.in_(part))
         if until is not None:
             query = query.where(postings.c.session <= until)
+        if known is not None:
+            query = query.where(postings.c.recorded_at <= known)
         rows: dict[str, list[Any]] = defaultdict(list)
         for row in connection.execute(query):
             rows[row.symbol].append(row)

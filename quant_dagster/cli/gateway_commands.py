@@ -73,6 +73,12 @@ def simulate(
     day = parse_day(session, "--session")
     found = _from_file(bars, _columns(column or []), time_zone, day) if bars is not None else _from_lake(day)
     market = _market(found, Decimal(str(participation)), Decimal(str(spread_bps)))
+    if not market.instruments:
+        raise DataUnavailableError(
+            "every symbol", "the simulated gateway", market.session, market.session,
+            "its bars have no open, high, low and volume (closes alone are no market): give a file of minutes with "
+            "--bars, or load some with 'quant intraday load'",
+        )  # fmt: skip
     begin = datetime.combine(market.session, _clock_time(start), _ZONE)
     gateway = Gateway(
         market,

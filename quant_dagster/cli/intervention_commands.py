@@ -295,6 +295,7 @@ def _look(context: TradingContext, as_json: bool) -> None:
     from quant_dagster.cycle.panic_watch import watch_panic
     from quant_dagster.cycle.risk_actions import act as carry_on
     from quant_dagster.errors import DataUnavailableError
+    from quant_dagster.operations.execution_alerts import execution_alerts
     from quant_dagster.operations.risk_alerts import risk_alerts
     from quant_dagster.risk.permission import enforce_kill
 
@@ -313,7 +314,7 @@ def _look(context: TradingContext, as_json: bool) -> None:
         done = carry_on(context)
         facts |= {"mode": done.mode.name, "withdrawn": done.withdrawn, "made": done.made, "sent": done.sent}
         facts |= {"refused": list(done.refused), "working": len(done.working)}
-    facts["alerts_sent"] = tell(context, risk_alerts(context))
+    facts["alerts_sent"] = tell(context, [*risk_alerts(context), *execution_alerts(context)])
     print_facts(facts, title="Risk watch", as_json=as_json)
 
 

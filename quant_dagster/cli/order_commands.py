@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from quant_dagster.cycle.context import TradingContext
     from quant_dagster.execution.algorithms.parents import ParentEventKind
 
+_LONGEST_NAME = 40
+
 app = typer.Typer(help="A person's orders, and stepping in on orders that work.", no_args_is_help=True)
 
 Symbol = Annotated[str, typer.Argument(help="Symbol of the universe.")]
@@ -83,6 +85,7 @@ def cancel(order: OrderId, actor: Actor, reason: Reason = "a person's word", jso
     from quant_dagster.cycle.order_entry import cancel_order
     from quant_dagster.execution.algorithms.parents import ParentEventKind
 
+    actor = _name(actor)
     context = _ready()
     with context.ledger.read() as connection:
         kind, identifier = _identify(connection, order)
@@ -105,6 +108,7 @@ def modify(
     from quant_dagster.cli.output import print_facts
     from quant_dagster.cycle.order_entry import modify_order
 
+    actor = _name(actor)
     context = _ready()
     with context.ledger.read() as connection:
         _, identifier = _identify(connection, order)
@@ -139,6 +143,7 @@ def _enter(
     from quant_dagster.cycle.order_entry import enter_order
     from quant_dagster.execution.algorithms.parents import Algorithm
 
+    actor = _name(actor)
     if algorithm is not None and algorithm not in (*Algorithm, "none"):
         raise ConfigurationError(f"--algorithm '{algorithm}' is not one of {', '.join(Algorithm)}, none")
     context = _ready()
@@ -164,6 +169,7 @@ def _enter(
 
 
 def _step_in(order: str, kind: ParentEventKind, actor: str, reason: str, *, as_json: bool) -> None:
+    actor = _name(actor)
     context = _ready()
     with context.ledger.read() as connection:
         what, identifier = _identify(connection, order)
@@ -188,10 +194,12 @@ def _identify(connection: Connection, text: str) -> tuple[str, str]:
 
     from quant_dagster.storage.ledger_tables import orders, parent_orders
 
+    if not text.strip():
+        raise OrderError("an order is named by its id, or by how it begins; 'quant orders' lists them")
     found = [
         (kind, name)
         for kind, column in (("order", orders.c.client_order_id), ("parent", parent_orders.c.parent_id))
-        for name in connection.execute(select(column).where(column.startswith(text))).scalars()
+        for name in connection.execute(select(column).where(column.startswith(text, autoescape=True))).scalars()
     ]
     if len(found) == 1:
         return found[0]
@@ -219,6 +227,14 @@ def _history(
         select(orders).where(orders.c.parent_id == identifier).order_by(orders.c.created_at)
     ).mappings()
     return dict(row), [dict(event) for event in events], [dict(one) for one in slices]
+
+
+def _name(actor: str) -> str:
+    """The person's name: orders are kept under it."""
+    name = actor.strip()
+    if not 1 <= len(name) <= _LONGEST_NAME:
+        raise ConfigurationError(f"--actor '{name[:20]}' is no name: give yours, in at most {_LONGEST_NAME} characters")
+    return name
 
 
 def _number(text: str, what: str) -> Decimal:

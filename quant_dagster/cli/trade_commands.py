@@ -36,8 +36,11 @@ def trade(
     from dataclasses import asdict
 
     from quant_dagster.cli.output import console, errors, print_facts
+    from quant_dagster.cli.trading_commands import tell
     from quant_dagster.cycle import dead_man
     from quant_dagster.cycle.trading_daemon import TradingDaemon
+    from quant_dagster.operations.execution_alerts import execution_alerts
+    from quant_dagster.operations.risk_alerts import risk_alerts
 
     context = open_context(symbols, universe=universe)
     context.open_ledger()
@@ -50,7 +53,10 @@ def trade(
         stamp = f"{context.ledger.now():%H:%M:%S}"
         (errors if json else console).print(f"{stamp} {line}", markup=False, highlight=False)
 
-    daemon = TradingDaemon(context, say=say, keep_orders=keep_orders, until_close=until_close)
+    def look() -> None:
+        tell(context, [*risk_alerts(context), *execution_alerts(context)])
+
+    daemon = TradingDaemon(context, say=say, keep_orders=keep_orders, until_close=until_close, each_minute=look)
     for number, name in ((signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")):
         signal.signal(number, lambda *_, name=name: daemon.stop(name))
     report = asdict(daemon.run())

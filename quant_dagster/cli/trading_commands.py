@@ -113,6 +113,7 @@ def cycle(
     from quant_dagster.cli.output import errors, print_facts, print_json, print_rows, progress_bar
     from quant_dagster.cycle.run import run_cycle
     from quant_dagster.cycle.session import newest_session
+    from quant_dagster.operations.execution_alerts import execution_alerts
     from quant_dagster.operations.model_alerts import model_alerts
     from quant_dagster.operations.risk_alerts import risk_alerts
 
@@ -122,7 +123,7 @@ def cycle(
         )
         day = parse_day(session, "--session") or newest_session(context, context.now())
         done = run_cycle(context, day)
-        alerts = [*model_alerts(context, day), *risk_alerts(context)]
+        alerts = [*model_alerts(context, day), *risk_alerts(context), *execution_alerts(context)]
     told = tell(context, alerts)
     if json:
         print_json(asdict(done) | {"alerts": [alert.title for alert in alerts], "alerts_sent": told})

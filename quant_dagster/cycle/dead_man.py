@@ -19,6 +19,7 @@ from quant_dagster.errors import QuantError
 from quant_dagster.execution import order_log
 from quant_dagster.execution.broker import RemoteBroker
 from quant_dagster.execution.lease import lease_holder
+from quant_dagster.observability import audit
 from quant_dagster.risk.control import ControlMode, escalate
 from quant_dagster.risk.kill_switch.heartbeat import beat
 from quant_dagster.storage.ledger_tables import heartbeats
@@ -86,7 +87,11 @@ class DeadMan:
         # The broker first: the ledger may be what hangs.
         self.context.desk.cancel_at_broker(self.context.trading_session())
         with self.context.ledger.write() as connection:
-            escalate(connection, ControlMode.PAUSE, actor=ACTOR, reason=reason, at=self.context.ledger.now())
+            at = self.context.ledger.now()
+            escalate(connection, ControlMode.PAUSE, actor=ACTOR, reason=reason, at=at)
+            audit.append(
+                connection, f"dead_man:{at.isoformat()}", "dead_man", actor=ACTOR, at=at, payload={"reason": reason}
+            )
         return True
 
     def _watch(self) -> None:
@@ -136,5 +141,9 @@ def watch(context: TradingContext) -> str | None:
         cancelled = context.desk.cancel(ids, session, reason=ACTOR)
         await_answers(context, execution.connection.answer_seconds)
     with context.ledger.write() as connection:
-        beat(connection, DAEMON, state=STOPPED, detail=reason, at=context.ledger.now())
+        at = context.ledger.now()
+        beat(connection, DAEMON, state=STOPPED, detail=reason, at=at)
+        audit.append(
+            connection, f"dead_man:{at.isoformat()}", "dead_man", actor=ACTOR, at=at, payload={"reason": reason}
+        )
     return f"{reason}: {len(ids)} working orders cancelled ({cancelled} confirmed so far), control mode PAUSE"

@@ -101,6 +101,7 @@ def settle_at_broker(context: TradingContext, session: date) -> Settlement:
     if handed_over(context):
         return Settlement()
     with connected(context):
+        context.desk.expire_unsent(session)
         done = context.desk.settle(session, {})
         reconcile_account(context, session, "cycle")
         return done
@@ -124,6 +125,7 @@ def submit_to_broker(context: TradingContext, session: date) -> Settlement:
                 f"orders of {session} are not sent to broker '{broker.name}': the newest session is {newest}. "
                 "Replays are for the paper broker (execution.broker=paper)"
             )
+        context.desk.expire_unsent(session)
         done = context.desk.submit(session)
         if isinstance(broker, RemoteBroker):
             await_answers(context, context.settings.execution.connection.answer_seconds)

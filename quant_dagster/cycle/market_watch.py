@@ -4,6 +4,7 @@ they can change anything."""
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -35,6 +36,15 @@ class QuotingBroker(Protocol):
         ...
 
 
+@runtime_checkable
+class PreparingBroker(Protocol):
+    """A broker that can look up what it trades before it has to."""
+
+    def prepare(self, symbols: Sequence[str]) -> dict[str, str]:
+        """Look symbols up; says which cannot be traded, and why."""
+        ...
+
+
 class MarketWatch:
     """Quotes and volumes, remembered for a moment."""
 
@@ -52,6 +62,11 @@ class MarketWatch:
         if known is None or time.monotonic() - known[0] > _QUOTE_SECONDS:
             known = self._quotes[symbol] = (time.monotonic(), broker.snapshot(symbol))
         return known[1]
+
+    def prepare(self, symbols: Sequence[str]) -> dict[str, str]:
+        """Have the broker look symbols up, so that sending waits for nothing; which cannot be traded, and why."""
+        broker = self.context.broker
+        return broker.prepare(symbols) if isinstance(broker, PreparingBroker) and symbols else {}
 
     def view(self, parent: ParentOrder) -> MarketView:
         """What an algorithm may know of a parent order's market."""

@@ -28,6 +28,7 @@ from quant_dagster.errors import (
     RiskError,
 )
 from quant_dagster.execution import order_log, requests
+from quant_dagster.execution.algorithms import parent_log
 from quant_dagster.execution.broker import Changes, RemoteBroker
 from quant_dagster.execution.connection import Connection, ConnectionState, Transition
 from quant_dagster.execution.connection_log import record_transition
@@ -69,6 +70,8 @@ class TradingDaemon:
         Told, in one sentence each, what a person should know.
     keep_orders
         Leave orders working at the broker when stopped, for a daemon that is started again at once.
+    each_minute
+        Called about once a minute, such as to tell people what there is to tell.
     until_close
         Stop by itself when the session that trades first is over and nothing is open any more.
     """
@@ -80,6 +83,7 @@ class TradingDaemon:
         say: Callable[[str], None] = lambda line: None,
         keep_orders: bool = False,
         until_close: bool = False,
+        each_minute: Callable[[], object] = lambda: None,
     ) -> None:
         if not isinstance(context.broker, RemoteBroker):
             raise ConfigurationError(
@@ -94,10 +98,11 @@ class TradingDaemon:
         self.until_close = until_close
         self.report = DaemonReport()
         self._say = say
+        self._each_minute = each_minute
         self._stop: str | None = None
         self._slicer: Slicer | None = None
         self._market = MarketWatch(context)
-        self._next_monitor = self._next_beat = self._next_reconciliation = 0.0
+        self._next_minute = self._next_monitor = self._next_beat = self._next_reconciliation = 0.0
         self._checked_account = False
         self._last_trouble = self._last_reason = ""
         self.connection = Connection(
@@ -177,6 +182,7 @@ class TradingDaemon:
         if self._slicer is None or self._slicer.decided != decided:
             self._slicer = Slicer(self.context, decided, trading, self._market.view)
             self._expire_unsent(decided)
+            self._prepare()
         if read_permission(self.context.ledger, self.context.settings, self.context.home).mode is ControlMode.NORMAL:
             done = self._slicer.work(now)
             self.report.slices += done.made
@@ -184,6 +190,15 @@ class TradingDaemon:
                 self._tell(line)
             self._cancel(done.cancel, "superseded")
         self.report.sent += self.desk.submit(decided).sent
+
+    def _prepare(self) -> None:
+        """Look up what will be sent, before the first order waits for it."""
+        with self.context.ledger.read() as connection:
+            waiting = order_log.with_status(connection, (OrderStatus.APPROVED,))
+            parents = parent_log.with_state(connection)
+        symbols = sorted({one.symbol for one in waiting} | {one.symbol for one in parents})
+        for symbol, reason in self._market.prepare(symbols).items():
+            self._tell(f"{symbol} cannot be traded at {self.broker.name}: {reason}")
 
     def _absorb(self, changes: Changes) -> None:
         for notice in changes.notices:
@@ -211,6 +226,9 @@ class TradingDaemon:
             return
         self._next_monitor = now + _MONITOR_SECONDS
         enforce_kill(self.context.ledger, self.context.settings, self.context.home)
+        if now >= self._next_minute:
+            self._next_minute = now + 60
+            self._each_minute()
         if self.connection.state is not ConnectionState.CONNECTED:
             return
         self._act_on_risk()

@@ -195,12 +195,13 @@ class ExecutionDesk:
         """
         with self.leased():
             self._in_flight.clear()
-            booked = self._enter(self.broker.executions())
+            said, working = self.broker.executions(), self.broker.open_orders()
+            booked = self._enter(said)
             with self.ledger.read() as connection:
                 half_sent = order_log.with_status(connection, (OrderStatus.SUBMITTING,))
             resolved = sum(self._resolve(order) or self._expire_in_doubt(order, session) for order in half_sent)
             closed = self._close_reported(session)
-            orphans = self._orphans(session)
+            orphans = self._orphans(working, session)
             with self.ledger.read() as connection:
                 books.require_balance(connection)
             return Synced(booked, resolved, closed, orphans)
@@ -565,11 +566,11 @@ class ExecutionDesk:
 
     # -- orders of nobody -------------------------------------------------------------------------------------------
 
-    def _orphans(self, session: date) -> int:
+    def _orphans(self, working: Sequence[BrokerOrder], session: date) -> int:
         """Orders that work at the broker and not in the ledger: kept and their instrument locked, taken up, or
         cancelled."""
         found = 0
-        for one in self.broker.open_orders():
+        for one in working:
             with self.ledger.read() as connection:
                 order = order_log.find(connection, one.client_order_id)
             if order is not None and order.status not in _FINAL:

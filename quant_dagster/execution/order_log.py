@@ -29,6 +29,16 @@ _CHUNK = 500
 """Values in one ``IN`` list."""
 
 
+# Built once: building a statement costs as much as running it.
+_FIND = select(orders).where(orders.c.client_order_id == bindparam("wanted"))
+_INSERT_EVENT = order_events.insert()
+_PROJECT = (
+    orders.update()
+    .where(orders.c.client_order_id == bindparam("of_order"))
+    .values(**{name: bindparam(f"new_{name}") for name in _PROJECTED})
+)
+
+
 def create(
     connection: Connection,
     decision: RiskDecision,
@@ -195,7 +205,7 @@ def get(connection: Connection, client_order_id: str) -> Order:
 
 def find(connection: Connection, client_order_id: str) -> Order | None:
     """One order; None when there is none of that id."""
-    row = connection.execute(select(orders).where(orders.c.client_order_id == client_order_id)).mappings().first()
+    row = connection.execute(_FIND, {"wanted": client_order_id}).mappings().first()
     return None if row is None else _as_order(row)
 
 
@@ -292,18 +302,16 @@ def _project(connection: Connection, changed: Sequence[Order]) -> None:
     """Write the columns that follow from events."""
     if not changed:
         return
-    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in _PROJECTED}
-    statement = orders.update().where(orders.c.client_order_id == bindparam("of_order")).values(**values)
     rows = [
         {f"new_{name}": getattr(order, name) for name in _PROJECTED} | {"of_order": order.client_order_id}
         for order in changed
     ]
-    connection.execute(statement, rows)
+    connection.execute(_PROJECT, rows)
 
 
 def _append(connection: Connection, event: OrderEvent, sequence: int, *, actor: str, at: datetime) -> None:
     row = _event_row(event, sequence)
-    connection.execute(order_events.insert().values(**row, recorded_at=at))
+    connection.execute(_INSERT_EVENT, row | {"recorded_at": at})
     _audit(partial(audit.append, connection), row, actor=actor, at=at)
 
 

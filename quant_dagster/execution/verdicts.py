@@ -78,16 +78,15 @@ def _beside_verdicts() -> Select[Any]:
     ).select_from(orders.outerjoin(risk_events, verdict))
 
 
+_LET_THROUGH = frozenset(outcome.value for outcome in Outcome if outcome is not Outcome.REJECTED)
+"""A word that the gate does not say is no approval."""
 _OF_ONE = _beside_verdicts().where(orders.c.client_order_id == bindparam("order_id"))
 """Made once: it is asked twice before every order."""
 
 
 def _unapproved(row: Row[Any]) -> str | None:
     approved = (
-        row.outcome is not None
-        and row.outcome != Outcome.REJECTED
-        and row.approved_symbol == row.symbol
-        and row.approved_quantity >= row.quantity
+        row.outcome in _LET_THROUGH and row.approved_symbol == row.symbol and row.approved_quantity >= row.quantity
     )
     if approved:
         return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from quant_dagster.errors import AuditError
 from quant_dagster.storage.ledger import Ledger
@@ -80,10 +80,8 @@ def append_many(connection: Connection, entries: Sequence[Entry]) -> int:
     there: set[str] = set()
     for first in range(0, len(entries), _CHUNK):
         keys = [entry.event_key for entry in entries[first : first + _CHUNK]]
-        there |= set(connection.execute(select(audit_log.c.event_key).where(audit_log.c.event_key.in_(keys))).scalars())
-    last = connection.execute(
-        select(audit_log.c.sequence, audit_log.c.hash).order_by(audit_log.c.sequence.desc()).limit(1)
-    ).first()
+        there |= set(connection.execute(_KNOWN, {"keys": keys}).scalars())
+    last = connection.execute(_LAST).first()
     sequence, previous = (last.sequence, last.hash) if last else (0, GENESIS)
     rows = []
     for entry in entries:
@@ -104,8 +102,14 @@ def append_many(connection: Connection, entries: Sequence[Entry]) -> int:
         previous = row_hash(row)
         rows.append(row | {"hash": previous})
     if rows:
-        connection.execute(audit_log.insert(), rows)
+        connection.execute(_INSERT, rows)
     return len(rows)
+
+
+# Built once: building a statement costs as much as running it.
+_KNOWN = select(audit_log.c.event_key).where(audit_log.c.event_key.in_(bindparam("keys", expanding=True)))
+_LAST = select(audit_log.c.sequence, audit_log.c.hash).order_by(audit_log.c.sequence.desc()).limit(1)
+_INSERT = audit_log.insert()
 
 
 class Buffer:

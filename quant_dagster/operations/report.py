@@ -2,8 +2,8 @@
 
 Belongs here: putting the parts together. The same ledger, lake, settings and code
 give the same bytes. The parts: ``report_content`` reads, ``report_tables`` and ``report_trades`` tabulate,
-``report_figures`` draws, ``report_headline`` sums up, ``report_models`` and ``report_risk`` are sections of their own,
-``templates/`` lays out.
+``report_figures`` draws, ``report_headline`` sums up, ``report_models``, ``report_risk``, ``report_execution`` and
+``report_reconciliation`` are sections of their own, ``templates/`` lays out.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING
 
 from quant_dagster.operations import (
     report_content,
+    report_execution,
     report_figures,
     report_models,
+    report_reconciliation,
     report_risk,
     report_tables,
     report_trades,
@@ -70,7 +72,9 @@ def write_report(
     """
     period = report_content.read_period(ledger, sessions)
     records = report_risk.read_risk(ledger, lake, period)
-    page = render(period, lake, records, universe, settings, survivorship)
+    executed = report_execution.read_execution(ledger, period, settings.execution)
+    reconciled = report_reconciliation.read_reconciliation(ledger, period)
+    page = render(period, lake, records, universe, settings, survivorship, executed=executed, reconciled=reconciled)
     path = home / "reports" / f"replay_{period.first}_{period.last}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
@@ -92,6 +96,9 @@ def render(
     universe: Universe,
     settings: Settings,
     survivorship: Survivorship | None = None,
+    *,
+    executed: report_execution.ExecutionRecords,
+    reconciled: report_reconciliation.ReconciliationRecords,
 ) -> str:
     """The page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -119,6 +126,8 @@ def render(
     }
     tables |= {name: table for name, table in judged.items() if table.rows}
     tables |= report_risk.risk_tables(period, records)
+    tables |= report_execution.execution_tables(executed)
+    tables |= report_reconciliation.reconciliation_tables(reconciled)
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -143,6 +152,8 @@ def render(
         judged=judgement.session,
         risk_figures={name: Markup(svg) for name, svg in report_risk.risk_figures(records).items()},
         risk=records,
+        execution=Markup(report_execution.execution_section(executed)),
+        reconciliation=Markup(report_reconciliation.reconciliation_section(reconciled)),
         outcomes=Counter(row["outcome"] for row in period.risk_events),
         sizes={name: len(table.rows) for name, table in tables.items()},
         expired=sum(row["status"] == "expired" for row in period.orders),

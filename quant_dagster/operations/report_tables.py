@@ -191,6 +191,8 @@ def settings_table(settings: Settings) -> Table:
     rows = [row for row in _settings_rows(settings, ()) if row[0].split(".")[0] not in outside]
     if "language_model" not in (settings.forecasting.families or ()):
         rows = [row for row in rows if not row[0].startswith("forecasting.language_model.")]
+    if settings.execution.broker != "binance_spot":
+        rows = [row for row in rows if not row[0].startswith("execution.binance_spot.")]
     columns = (Column("setting", "code"), Column("value", "code"), Column("meaning"))
     return Table(columns, rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -112,11 +113,17 @@ def _fills_against_orders(connection: Connection) -> list[str]:
 
 
 def _snapshots_against_postings(connection: Connection) -> list[str]:
-    """Every snapshot's cash and quantities must be what the postings up to its session say."""
+    """Every snapshot's cash and quantities must be what the postings up to its session said when it was taken.
+
+    A correction of a past session is posted to that session, and the snapshots of then stay what was known then.
+    """
     found = []
     for row in connection.execute(select(account_snapshots).order_by(account_snapshots.c.session)):
+        known = _taken_at(connection, row)
         try:
-            cash = books.balances(connection, until=row.session).total(books.Account.CASH, _rates(connection, row))
+            cash = books.balances(connection, until=row.session, known=known).total(
+                books.Account.CASH, _rates(connection, row)
+            )
         except BooksError as error:
             found.append(f"snapshot {row.session}: {error}")
             continue
@@ -127,7 +134,9 @@ def _snapshots_against_postings(connection: Connection) -> list[str]:
         held = dict(
             connection.execute(
                 select(postings.c.symbol, func.sum(postings.c.quantity))
-                .where(postings.c.symbol.is_not(None), postings.c.session <= row.session)
+                .where(
+                    postings.c.symbol.is_not(None), postings.c.session <= row.session, postings.c.recorded_at <= known
+                )
                 .group_by(postings.c.symbol)
             ).all()
         )
@@ -142,10 +151,20 @@ def _snapshots_against_postings(connection: Connection) -> list[str]:
     return found
 
 
+def _taken_at(connection: Connection, row: Row[Any]) -> datetime:
+    """When a snapshot was taken, from its audit row; the end of time where there is none, which is found elsewhere."""
+    taken = connection.execute(select(audit_log.c.recorded_at).where(audit_log.c.event_key == _key(row))).scalar()
+    return taken or datetime.max.replace(tzinfo=UTC)
+
+
+def _key(row: Row[Any]) -> str:
+    names = AccountSnapshot.__dataclass_fields__
+    return snapshot_key(AccountSnapshot(**{name: getattr(row, name) for name in names}))
+
+
 def _rates(connection: Connection, row: Row[Any]) -> dict[str, Decimal]:
     """The rates a snapshot was taken at, from its audit row."""
-    names = AccountSnapshot.__dataclass_fields__
-    key = snapshot_key(AccountSnapshot(**{name: getattr(row, name) for name in names}))
+    key = _key(row)
     payload = connection.execute(select(audit_log.c.payload).where(audit_log.c.event_key == key)).scalar()
     said = {} if payload is None else json.loads(payload).get("rates", {})
     return {code: Decimal(rate) for code, rate in said.items()}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, String, cast, func, literal, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from quant_dagster.errors import LedgerError, RiskError, StorageError
@@ -21,6 +22,23 @@ from quant_dagster.storage.ledger_tables import audit_log, control_state
 
 _LOOKED_AT = 1000
 """Newest audit rows the clock is compared with."""
+
+
+def _newest_record() -> Select[Any]:
+    """When the newest of them was recorded; of those before a person last set the mode, none counts."""
+    person = select(func.max(control_state.c.sequence)).where(control_state.c.automatic == 0).scalar_subquery()
+    key = literal("control:") + cast(person, String)
+    vouched = select(audit_log.c.sequence).where(audit_log.c.event_key == key).scalar_subquery()
+    rows = (
+        select(audit_log.c.recorded_at)
+        .where(audit_log.c.sequence >= func.coalesce(vouched, 0))
+        .order_by(audit_log.c.sequence.desc())
+        .limit(_LOOKED_AT)
+    )
+    return select(func.max(rows.subquery().c.recorded_at))
+
+
+_NEWEST = _newest_record()  # made once: it is asked before every order
 
 
 @dataclass(frozen=True)
@@ -122,13 +140,7 @@ def _require_clock(connection: Connection, tolerance: float, now: datetime) -> N
     A clock that once ran ahead leaves records nothing can come after: without that person it would stop the desk
     until then.
     """
-    person = select(func.max(control_state.c.sequence)).where(control_state.c.automatic == 0)
-    key = f"control:{connection.execute(person).scalar()}"
-    vouched = connection.execute(select(audit_log.c.sequence).where(audit_log.c.event_key == key)).scalar()
-    rows = select(audit_log.c.recorded_at).order_by(audit_log.c.sequence.desc()).limit(_LOOKED_AT)
-    if vouched is not None:
-        rows = rows.where(audit_log.c.sequence >= vouched)
-    newest = connection.execute(select(func.max(rows.subquery().c.recorded_at))).scalar()
+    newest = connection.execute(_NEWEST).scalar()
     if newest is not None and (newest - now).total_seconds() > tolerance:
         behind = (newest - now).total_seconds()
         raise RiskError(

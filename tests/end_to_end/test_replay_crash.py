@@ -97,7 +97,7 @@ WRITES = [
     ("quant_dagster.execution.brokers.paper:PaperBroker.submit", 8, "after"),
     ("quant_dagster.execution.desk:ExecutionDesk._record", 5, "before"),
     ("quant_dagster.execution.brokers.paper:PaperBroker.trade_session", 1, "after"),
-    ("quant_dagster.execution.desk:ExecutionDesk._book", 4, "after"),
+    ("quant_dagster.execution.desk:ExecutionDesk._enter", 3, "after"),
     ("quant_dagster.cycle.session:record_snapshot", 2, "before"),
     ("quant_dagster.cycle.session:SessionCycle.complete", 1, "before"),
 ]
@@ -119,7 +119,7 @@ def test_two_kills_with_the_ledger_on_postgresql(short_run: Undisturbed, tmp_pat
     settings: Mapping[str, str] = {"QUANT_STORAGE__LEDGER_URL": postgres_url}
     points = [
         ("quant_dagster.execution.brokers.paper:PaperBroker.submit", 5, "after"),
-        ("quant_dagster.execution.order_log:record", 25, "after"),  # inside an open transaction
+        ("quant_dagster.execution.order_log:record", 6, "after"),  # inside an open transaction
     ]
     assert replays.replay_killed_at_each(points, tmp_path, 3, settings) == [True, True]
     assert_same(tmp_path, short_run.home, postgres_url)

@@ -614,6 +614,7 @@ def test_orders_and_executions_of_others_are_told_as_theirs(desk: Desk) -> None:
     working(broker)
     gateway.place_foreign("MSFT", Side.SELL, Decimal(10), Decimal("106.00"), order_ref="")
     wait_until(lambda: len(gateway.orders()) == 2)
+    broker.refresh()
     ours, theirs = sorted(broker.open_orders(), key=lambda one: one.symbol)
     assert (ours.client_order_id, ours.symbol, ours.order_type) == ("q1", "AAPL", "limit")
     assert (theirs.client_order_id, theirs.symbol, theirs.side, theirs.quantity) == ("", "MSFT", Side.SELL, 10)

@@ -184,7 +184,7 @@ def _positions(ours: Ours, theirs: Theirs, symbols: Sequence[str]) -> Iterator[B
     for symbol in symbols:
         held, said = ours.positions.get(symbol, ZERO), theirs.account.positions.get(symbol, ZERO)
         if held != said:
-            detail = f"position in {symbol}: {_number(said - held)} more at the broker than in the books"
+            detail = f"position in {symbol}: {_more(said - held)} at the broker than in the books"
             yield Break(BreakKind.POSITION, symbol, symbol, _number(held), _number(said), detail)
 
 
@@ -196,10 +196,14 @@ def _cash(ours: Ours, theirs: Theirs, currencies: Sequence[str], tolerance: Deci
         unpaid = [amount for currency, amount in ours.unpaid if currency == code]
         if _is_sum_of(have - said, unpaid, tolerance):
             continue
-        detail = f"cash in {code}: {_number(said - have)} more at the broker than in the books"
+        detail = f"cash in {code}: {_more(said - have)} at the broker than in the books"
         if unpaid:
             detail += f"; {_number(sum(unpaid, ZERO))} of dividends booked lately do not explain it"
         yield Break(BreakKind.CASH, code, None, _number(have), _number(said), detail)
+
+
+def _more(difference: Decimal) -> str:
+    return f"{_number(abs(difference))} {'more' if difference > 0 else 'less'}"
 
 
 def _is_sum_of(amount: Decimal, parts: Sequence[Decimal], tolerance: Decimal) -> bool:

@@ -21,10 +21,13 @@ from quant_dagster.execution.reconciliation.compare import Comparison
 from quant_dagster.market_data import quarantine
 from quant_dagster.observability import audit
 from quant_dagster.risk.control import ControlMode, escalate
+from quant_dagster.storage.ledger import insert_new
 from quant_dagster.storage.ledger_tables import broker_quarantine
 from quant_dagster.storage.ledger_tables import quarantine as locks
 from quant_dagster.storage.ledger_tables import reconciliation_breaks as table
 from quant_dagster.storage.ledger_tables import reconciliation_runs as runs
+
+CYCLE = "cycle"
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,9 @@ class Run:
 
     @property
     def run_id(self) -> str:
-        content = "|".join((self.broker, self.session.isoformat(), self.trigger, self.at.isoformat()))
+        """Of a cycle there is one a session, however often its step is repeated; else one each time."""
+        moment = "" if self.trigger == CYCLE else self.at.isoformat()
+        content = "|".join((self.broker, self.session.isoformat(), self.trigger, moment))
         return "r" + hashlib.sha256(content.encode()).hexdigest()[:23]
 
 
@@ -74,7 +79,8 @@ def record(connection: Connection, run: Run, comparison: Comparison) -> Recorded
         "breaks": len(breaks),
         "recorded_at": run.at,
     }
-    connection.execute(runs.insert().values(**made))
+    if not insert_new(connection, runs, made):
+        connection.execute(runs.update().where(runs.c.run_id == run.run_id).values(**made))
     key, payload = f"reconciliation:{run.run_id}", {"compared": comparison.compared, "breaks": len(breaks)}
     _audit(connection, run, key, "reconciled", payload)
     opened = sum(_keep(connection, run, one, newest.get(one.key)) for one in breaks)
@@ -174,10 +180,10 @@ def _keep(connection: Connection, run: Run, one: Break, known: dict[str, Any] | 
     if known is not None and known["state"] == BreakState.OPEN:
         if any(known[name] != value for name, value in said.items()):
             connection.execute(table.update().where(table.c.break_id == known["break_id"]).values(**said))
-            key = f"break:{known['break_id']}:{run.run_id}"
+            key = f"break:{known['break_id']}:{run.run_id}:{run.at.isoformat()}"
             _audit(connection, run, key, "break_changed", {"break_id": known["break_id"], **said, "terms": one.terms})
         return False
-    content = "|".join((run.broker, one.kind.value, one.reference, run.run_id))
+    content = "|".join((run.broker, one.kind.value, one.reference, run.run_id, run.at.isoformat()))
     break_id = "b" + hashlib.sha256(content.encode()).hexdigest()[:23]
     row = {
         "break_id": break_id,

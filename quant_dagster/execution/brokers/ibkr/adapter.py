@@ -276,9 +276,9 @@ class IbkrBroker:
         return [self._execution(message) for message in self._view.executions(client_order_ids)]
 
     def open_orders(self) -> list[BrokerOrder]:
-        """Everything that works at the broker, of all clients and by hand; asked for anew."""
+        """Everything that works at the broker, of all clients and by hand; what was asked for just now is not again."""
         self._client.require_up("asking for open orders", upstream=True)
-        self.refresh()
+        self._listed()
         found = []
         for order in self._view.orders():
             if not order.listed or order.contract is None or self._view.reported(order)[0] in _FINAL:

@@ -93,9 +93,9 @@ class Hearing:
             open_order(number, contract, order, state)
 
         def completed(contract: Any, order: Any, state: Any) -> None:
+            # The library would make a Trade of each, which nobody here looks at.
             if self._is_ours(order.account):
                 self.view.order(wire.read_order(0, contract, order, state, completed=True))
-            completed_order(contract, order, state)
 
         def disconnected(message: str) -> None:
             if not closed.done():
@@ -105,7 +105,7 @@ class Hearing:
                 self._ib, self.state = None, LinkState.DOWN
                 self.view.notice(f"the connection to {self._where()} was lost: {message or 'closed by the other side'}")
 
-        open_order, completed_order = wrapper.openOrder, wrapper.completedOrder
+        open_order = wrapper.openOrder
         wrapper.openOrder, wrapper.completedOrder = listed, completed
         wrapper.nextValidId = self._numbers_from
         decoder.interpret = interpret
