@@ -272,6 +272,7 @@ class TradingContext:
             pricing=market if self.broker.capabilities.remote else as_approved,
             orphans=self.settings.execution.orphans,
             currency=self.settings.portfolio.currency,
+            patience=self.settings.execution.connection.answer_seconds,
         )
 
     def market_now(self) -> datetime:

@@ -101,6 +101,8 @@ class ExecutionDesk:
         What to do with an order that works at the broker and not in the ledger.
     currency
         The account's: what is said in it is said without a currency in the books.
+    patience
+        Seconds after which a change of an order that did not come about counts as refused.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class ExecutionDesk:
         pricing: Callable[[Order], Pricing] = as_approved,
         orphans: str = "quarantine",
         currency: str = "USD",
+        patience: float = 10.0,
     ) -> None:
         self.mode = mode
         self.ledger = ledger
@@ -121,6 +124,7 @@ class ExecutionDesk:
         self.pricing = pricing
         self.orphans = orphans
         self.currency = currency
+        self.patience = patience
         self._holder: str | None = None
         self._in_flight: set[str] = set()
         """Sent over the connection that is open now, and not yet acknowledged."""
@@ -297,12 +301,6 @@ class ExecutionDesk:
             self.conclude()
             with self.ledger.read() as connection:
                 return order_log.get(connection, client_order_id)
-
-    def give_up_replacement(self, client_order_id: str, session: date, *, reason: str) -> None:
-        """The broker works the order as it was: the change did not come about."""
-        self._record(
-            OrderEvent(client_order_id, OrderEventKind.REPLACE_REJECTED, session, {"reason": reason}), "broker"
-        )
 
     # -- sending ----------------------------------------------------------------------------------------------------
 
@@ -540,29 +538,34 @@ class ExecutionDesk:
             return True
 
     def conclude(self) -> None:
-        """Look whether changes that were asked for have come about: they have when the broker works the order so."""
+        """Look whether changes that were asked for have come about: they have when the broker works the order so.
+
+        One that it still works as it was after ``patience`` seconds did not.
+        """
         with self.ledger.read() as connection:
             pending = order_log.with_status(connection, (OrderStatus.PENDING_REPLACE,))
-            wanted = {order.client_order_id: order_log.last_payload(connection, order) for order in pending}
         if not pending:
             return
         working = {one.client_order_id: one for one in self.broker.open_orders()}
         for order in pending:
-            asked, there = wanted[order.client_order_id], working.get(order.client_order_id)
-            if there is None or there.quantity != Decimal(asked["quantity"]):
-                continue
+            if (there := working.get(order.client_order_id)) is not None:
+                self._conclude_replacement(order.client_order_id, there)
+
+    def _conclude_replacement(self, order_id: str, there: BrokerOrder) -> None:
+        with self.ledger.write() as connection:
+            now, order = self.ledger.now(), order_log.get(connection, order_id)
+            if order.status is not OrderStatus.PENDING_REPLACE:
+                return
+            asked, since = order_log.newest_event(connection, order_id, OrderEventKind.PENDING_REPLACE)
             limit = asked.get("limit_price")
-            if limit is not None and there.limit_price != Decimal(limit):
-                continue
-            with self.ledger.write() as connection:
-                now = self.ledger.now()
-                current = order_log.get(connection, order.client_order_id)
-                if current.status is not OrderStatus.PENDING_REPLACE:
-                    continue
-                whole = current.filled_quantity == there.quantity
+            if there.quantity == Decimal(asked["quantity"]) and (limit is None or there.limit_price == Decimal(limit)):
+                whole = order.filled_quantity == there.quantity
                 kind = OrderEventKind.REPLACED_WHOLE if whole else OrderEventKind.REPLACED
-                event = OrderEvent(order.client_order_id, kind, order.session, dict(asked))
-                order_log.record(connection, event, actor="broker", at=now)
+            elif (now - since).total_seconds() > self.patience:
+                kind, asked = OrderEventKind.REPLACE_REJECTED, {"reason": "the broker works the order as it was"}
+            else:
+                return
+            order_log.record(connection, OrderEvent(order_id, kind, order.session, asked), actor="broker", at=now)
 
     # -- orders of nobody -------------------------------------------------------------------------------------------
 

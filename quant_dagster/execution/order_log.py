@@ -209,12 +209,18 @@ def find(connection: Connection, client_order_id: str) -> Order | None:
     return None if row is None else _as_order(row)
 
 
-def last_payload(connection: Connection, order: Order) -> dict[str, Any]:
-    """What the newest event of an order said."""
-    query = select(order_events.c.payload).where(
-        order_events.c.client_order_id == order.client_order_id, order_events.c.sequence == order.events
-    )
-    return dict(connection.execute(query).scalar_one())
+def newest_event(
+    connection: Connection, client_order_id: str, kind: OrderEventKind | None = None
+) -> tuple[dict[str, Any], datetime]:
+    """What the newest event of an order (of a kind) said, and when it was recorded; `OrderError` when there is none."""
+    query = select(order_events.c.payload, order_events.c.recorded_at)
+    query = query.where(order_events.c.client_order_id == client_order_id)
+    if kind is not None:
+        query = query.where(order_events.c.kind == kind.value)
+    row = connection.execute(query.order_by(order_events.c.sequence.desc()).limit(1)).first()
+    if row is None:
+        raise OrderError(f"order {client_order_id} has no event{'' if kind is None else f' {kind}'}")
+    return dict(row.payload), row.recorded_at
 
 
 def highest_number(connection: Connection) -> int:

@@ -14,7 +14,7 @@ from quant_dagster.accounting import books
 from quant_dagster.accounting.books import Side
 from quant_dagster.cycle.dead_man import ACTOR, watch
 from quant_dagster.cycle.handover import DAEMON, broker_status, daemon_runs, handed_over, submit_to_broker
-from quant_dagster.cycle.order_entry import cancel_order
+from quant_dagster.cycle.order_entry import cancel_order, modify_order
 from quant_dagster.cycle.trading_daemon import TradingDaemon
 from quant_dagster.errors import BrokerError, ConfigurationError, OrderError
 from quant_dagster.execution import foreign, order_log
@@ -102,7 +102,7 @@ def test_a_price_that_has_run_away_is_not_chased(gateway: Gateway, scene: Daemon
 
 def last_payload(scene: DaemonScene, order_id: str) -> dict:
     with scene.ledger.read() as connection:
-        return order_log.last_payload(connection, order_log.get(connection, order_id))
+        return order_log.newest_event(connection, order_id)[0]
 
 
 def test_over_its_deadline_the_rest_is_cancelled_and_what_filled_is_said(gateway: Gateway, scene: DaemonScene) -> None:
@@ -126,6 +126,34 @@ def test_a_person_cancels_through_the_daemon(gateway: Gateway, scene: DaemonScen
     assert "asked of the trading daemon" in cancel_order(scene.context, order_id, actor="ann", reason="changed my mind")
     scene.until(order_id, "canceled")
     scene.heard("ann asked to cancel")
+
+
+def test_a_person_changes_an_order_while_it_fills(gateway: Gateway, scene: DaemonScene) -> None:
+    order_id = scene.approve("KO", 50)
+    scene.start()
+    scene.until(order_id, "accepted")
+    modify_order(scene.context, order_id, actor="ann", quantity=Decimal(40), limit_price=Decimal("49.70"))
+    gateway.fill(order_id, Decimal(10), Decimal("49.60"))
+    wait_for(lambda: scene.order(order_id).quantity == 40, "the change")
+    one = scene.order(order_id)
+    assert (one.limit_price, one.filled_quantity, one.remaining) == (Decimal("49.70"), 10, 30)
+    gateway.fill(order_id, Decimal(30), Decimal("49.65"))
+    assert scene.until(order_id, "filled").filled_quantity == 40
+    scene.stop()
+    assert sound(scene)
+
+
+def test_a_change_that_does_not_come_about_is_given_up(
+    gateway: Gateway, scene: DaemonScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = scene.approve("KO", 50)
+    scene.start()
+    scene.until(order_id, "accepted")
+    monkeypatch.setattr(scene.context.broker, "modify", lambda order, **terms: None)  # lost on the way
+    modify_order(scene.context, order_id, actor="ann", quantity=Decimal(40), limit_price=None)
+    wait_for(lambda: "replace_rejected" in kinds(scene, order_id), "the desk gives up")
+    assert scene.order(order_id).status == "accepted"
+    assert scene.order(order_id).quantity == 50
 
 
 def test_a_fill_that_overtakes_the_cancel_is_booked(gateway: Gateway, scene: DaemonScene) -> None:

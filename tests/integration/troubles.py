@@ -126,7 +126,7 @@ class _Clock:
 def _stands(scene: DaemonScene, order_id: str, status: str) -> str:
     order = scene.until(order_id, status)
     with scene.ledger.read() as connection:
-        payload = order_log.last_payload(connection, order)
+        payload, _ = order_log.newest_event(connection, order_id)
     reason = f": {payload['reason']}" if payload.get("reason") else ""
     name = f"order {order.side} {order.quantity:.0f} {order.symbol}"
     return f"{name}: {order.status}, {order.filled_quantity:.0f} filled{reason}"

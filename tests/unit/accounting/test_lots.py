@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,26 @@ def test_the_worked_example_of_houston_electronics() -> None:
     unit = Decimal(100 * 10 + 200 * 11 + 300 * 12) / 600
     assert 550 * 20 - average.realised_pnl == money(550 * unit)
     assert average.cost == money(50 * unit) + 400 * 13
+
+
+@pytest.mark.parametrize(("sold", "gain"), [(5, "1.00"), (1, "0.20"), (3, "0.60")])
+def test_the_published_example_of_the_average_price_method(sold: int, gain: str) -> None:
+    """PropReports' documentation of its average-price method: single shares at 1.00, 1.10, 1.05, 1.15 and 1.20 have an
+    average of 1.10, and selling 5, 1 or 3 of them at 1.30 gains 1.00, 0.20 or 0.60."""
+    prices = ("1.00", "1.10", "1.05", "1.15", "1.20")
+    history = [fill(n, Side.BUY, "1", price, "0") for n, price in enumerate(prices)]
+    assert replay("AAPL", history).average_cost == Decimal("1.10")
+    assert replay("AAPL", [*history, fill(9, Side.SELL, str(sold), "1.30", "0")]).realised_pnl == Decimal(gain)
+
+
+def test_the_exercise_of_five_purchases() -> None:
+    """The textbook exercise of 100 shares each at 105, 108, 92, 116 and 100, of which 300 are sold for 30,150: by
+    average cost a loss of 1,110 (the published answer, 300 x 104.20 against it); first in, first out, one of 350."""
+    prices = ("105", "108", "92", "116", "100")
+    history = [fill(n, Side.BUY, "100", price, "0") for n, price in enumerate(prices)]
+    history.append(fill(9, Side.SELL, "300", "100.50", "0"))
+    assert replay("AAPL", history).realised_pnl == -1110
+    assert lot_book("AAPL", history).realised_pnl == -350
 
 
 def test_a_sale_through_zero_closes_every_lot_and_opens_a_short() -> None:
