@@ -307,6 +307,11 @@ class PortfolioSettings(_Section):
     initial_cash: float = Field(1_000_000.0, gt=0, description="Cash the paper account opens with, in its currency.")
     currency: str = Field("USD", min_length=3, max_length=3, description="Currency of the account.")
     allow_short: bool = Field(False, description="May a target position be negative?")
+    borrow_rate: float = Field(
+        0.0,
+        ge=0,
+        description="A year's fee on the value of shorts that the paper account is charged; a broker's are its.",
+    )
     rebalance_buffer: float = Field(
         0.20, ge=0, le=1, description="No order while the position is within this fraction of its target."
     )

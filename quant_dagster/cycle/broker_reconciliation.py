@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from quant_dagster.errors import BrokerError
 from quant_dagster.execution import foreign
 from quant_dagster.execution.broker import RemoteBroker, SimulatedVenue
 from quant_dagster.execution.reconciliation.compare import Theirs, compare
@@ -21,6 +22,7 @@ from quant_dagster.execution.reconciliation.record import Run, record
 if TYPE_CHECKING:
     from quant_dagster.cycle.context import TradingContext
 
+_TRIES = 4
 UNPAID = timedelta(days=60)
 """How long after its ex-date a dividend may be still unpaid."""
 
@@ -67,11 +69,12 @@ def reconcile_account(
     ------
     BrokerUnavailableError
         The broker could not be asked: nothing is recorded, nothing is known.
+    BrokerError
+        Executions came in all the while, so that no moment could be compared: nothing is recorded; try again.
     """
     broker = context.broker
-    account = broker.account()
-    remote = isinstance(broker, RemoteBroker)
-    theirs = Theirs(broker.open_orders(), broker.executions(None), account, session if remote else None)
+    theirs = _still(context, session)
+    account = theirs.account
     tolerance = Decimal(str(context.settings.execution.reconciliation.cash_tolerance))
     with context.ledger.write() as connection:
         at = context.ledger.now()
@@ -98,6 +101,28 @@ def reconcile_account(
         paused=done.paused,
         unknown=unknown,
         equity_gap=gap,
+    )
+
+
+def _still(context: TradingContext, session: date) -> Theirs:
+    """What the broker says of one moment: nothing was executed, corrected or charged while it was asked.
+
+    What it tells of is booked first; else a fill that came in between would look like money nobody can explain.
+    """
+    broker = context.broker
+    if not isinstance(broker, RemoteBroker):
+        return Theirs(context.broker.open_orders(), context.broker.executions(None), context.broker.account(), None)
+    for _ in range(_TRIES):
+        before = context.broker.executions(None)
+        account = context.broker.account()
+        broker.refresh()
+        after = context.broker.executions(None)
+        if before == after and all(one.commission is not None for one in after):
+            if context.desk.holder is not None:
+                context.desk.enter(after)
+            return Theirs(context.broker.open_orders(), after, account, session)
+    raise BrokerError(
+        broker.name, "executions came in, or their commissions were not told, all the while: compared again in a moment"
     )
 
 

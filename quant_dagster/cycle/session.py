@@ -14,6 +14,7 @@ import polars as pl
 from sqlalchemy import Connection, select
 
 from quant_dagster.accounting import books
+from quant_dagster.accounting.actions import accrue_borrow
 from quant_dagster.accounting.snapshots import AccountSnapshot, Mark, record_snapshot, stored_snapshot, value_account
 from quant_dagster.cycle import history
 from quant_dagster.cycle.account_watch import watch_account
@@ -35,7 +36,7 @@ from quant_dagster.cycle.risk_actions import withdraw
 from quant_dagster.cycle.signal_selection import measure_alphas, settings_now
 from quant_dagster.errors import DataUnavailableError
 from quant_dagster.execution import order_log
-from quant_dagster.execution.broker import RemoteBroker, SessionBar
+from quant_dagster.execution.broker import RemoteBroker, SessionBar, SimulatedVenue
 from quant_dagster.execution.costs import PRICE_STEP
 from quant_dagster.execution.desk import Settlement
 from quant_dagster.features.compute import FeatureFrame, to_long
@@ -220,6 +221,7 @@ class SessionCycle:
         with context.ledger.write() as connection:
             now = context.ledger.now()
             marks = self._marks(connection)
+            self._charge_borrow(connection, marks, now)
             record_snapshot(connection, marks, self.session, at=now)
             snapshot = value_account(connection, marks, self.session)
             limit = context.settings.risk.max_drawdown
@@ -227,6 +229,16 @@ class SessionCycle:
                 reason = f"drawdown {float(snapshot.drawdown):.1%} is over risk.max_drawdown {limit:.1%}"
                 escalate(connection, ControlMode.REDUCE, actor="drawdown", reason=reason, at=now)
             watch_account(connection, context, self.session, marks)
+
+    def _charge_borrow(self, connection: Connection, marks: Mapping[str, Mark], now: datetime) -> None:
+        """What shorts of a simulated account cost since the session before; a real broker charges by itself."""
+        context = self.context
+        rate = context.settings.portfolio.borrow_rate
+        if not rate or not isinstance(context.broker, SimulatedVenue):
+            return
+        days = (self.session - context.calendar.previous_session(self.session)).days
+        prices = {symbol: mark.price for symbol, mark in marks.items()}
+        accrue_borrow(connection, self.session, prices=prices, annual_rates={}, days=days, at=now, default_rate=rate)
 
     def account(self) -> AccountSnapshot:
         """The account at this session's closes: as recorded then, else valued now."""

@@ -18,6 +18,7 @@ from quant_dagster.cycle.dead_man import DeadMan
 from quant_dagster.cycle.handover import DAEMON, STOPPED, await_answers, open_books_at_broker, require_right_account
 from quant_dagster.cycle.market_watch import MarketWatch
 from quant_dagster.cycle.order_entry import carry_out
+from quant_dagster.cycle.panic_watch import watch_panic
 from quant_dagster.cycle.slicing import Slicer, cancelled_slices
 from quant_dagster.errors import (
     BrokerError,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.05
 _MONITOR_SECONDS = 1.0
 _BEAT_SECONDS = 5.0
+_MOVING_SECONDS = 5.0
 
 
 @dataclass
@@ -228,6 +230,8 @@ class TradingDaemon:
         enforce_kill(self.context.ledger, self.context.settings, self.context.home)
         if now >= self._next_minute:
             self._next_minute = now + 60
+            for condition in watch_panic(self.context):
+                self._tell_once(f"panic condition {condition.name}: see 'quant control show'")
             self._each_minute()
         if self.connection.state is not ConnectionState.CONNECTED:
             return
@@ -298,7 +302,13 @@ class TradingDaemon:
         from quant_dagster.cycle.broker_reconciliation import reconcile_account
 
         self._next_reconciliation = time.monotonic() + 60 * self.execution.reconciliation.every_minutes
-        report = reconcile_account(self.context, self.context.trading_session(), trigger)
+        try:
+            report = reconcile_account(self.context, self.context.trading_session(), trigger)
+        except BrokerUnavailableError:
+            raise
+        except BrokerError:
+            self._next_reconciliation = time.monotonic() + _MOVING_SECONDS  # a busy moment: none to compare
+            return
         self.report.breaks += len(report.breaks)
         for one in report.breaks:
             what = f"{one['kind']} {one['reference']}"

@@ -200,7 +200,7 @@ class ExecutionDesk:
         with self.leased():
             self._in_flight.clear()
             said, working = self.broker.executions(), self.broker.open_orders()
-            booked = self._enter(said)
+            booked = self.enter(said)
             with self.ledger.read() as connection:
                 half_sent = order_log.with_status(connection, (OrderStatus.SUBMITTING,))
             resolved = sum(self._resolve(order) or self._expire_in_doubt(order, session) for order in half_sent)
@@ -213,7 +213,7 @@ class ExecutionDesk:
     def absorb(self, changes: Changes) -> Synced:
         """Take in what the broker said of its own accord."""
         with self.leased():
-            booked = self._enter(changes.executions)
+            booked = self.enter(changes.executions)
             closed = 0
             for report in changes.reports:
                 self._in_flight.discard(report.client_order_id)
@@ -472,7 +472,7 @@ class ExecutionDesk:
         with self.ledger.read() as connection:
             ids = [order.client_order_id for order in order_log.with_status(connection, _WORKING, until=session)]
         said = [one for one in self.broker.executions(ids) if one.session <= session]
-        booked = self._enter(said)
+        booked = self.enter(said)
         expired = rejected = 0
         for report in self.broker.reports(ids):
             kind = _CLOSING.get(report.status)
@@ -483,7 +483,8 @@ class ExecutionDesk:
                 rejected += kind is OrderEventKind.REJECTED
         return booked.new, expired, rejected
 
-    def _enter(self, executions: Sequence[Execution]) -> Booking:
+    def enter(self, executions: Sequence[Execution]) -> Booking:
+        """Book what a broker told of; what is booked already changes nothing."""
         said = [
             replace(
                 one, currency=self._foreign(one.currency), commission_currency=self._foreign(one.commission_currency)
@@ -502,7 +503,19 @@ class ExecutionDesk:
         closed = sum(self._take(report) for report in reports)
         for order_id in set(working) - {report.client_order_id for report in reports}:
             closed += self._close_unheard_of(working[order_id], session)
+        closed += sum(self._close_with_less(report) for report in reports if report.status is ReportedStatus.FILLED)
         return closed
+
+    def _close_with_less(self, report: OrderReport) -> bool:
+        """The broker is done with an order, and all executions it tells of come to less: one was taken back unheard."""
+        with self.ledger.read() as connection:
+            order = order_log.get(connection, report.client_order_id)
+        told = sum((one.quantity for one in self.broker.executions([order.client_order_id])), Decimal(0))
+        if order.is_final or told != order.filled_quantity or told >= order.quantity:
+            return False
+        payload = {"reason": "the broker is done with it, and an execution of it was taken back"}
+        self._record(OrderEvent(order.client_order_id, OrderEventKind.CANCELED, report.session, payload), "broker")
+        return True
 
     def _close_unheard_of(self, order: Order, session: date) -> bool:
         """An order we count as working and the broker does not know (any more)."""

@@ -13,13 +13,13 @@ def weather(home: Path, seed: int, intents: int) -> None:
     done = Storm(home, seed, intents).run()
     print(done.summary())
     assert done.problems == [], f"{done.summary()}\n{done.output[-4000:]}"
-    assert done.kills
-    assert done.cuts
+    assert done.kills >= 3
+    assert done.kills + done.cuts + done.silences + done.outages + done.corrections + done.busts >= 10
 
 
 @pytest.mark.slow
 def test_nothing_is_lost_or_doubled_in_a_storm(tmp_path: Path) -> None:
-    weather(tmp_path, seed=1, intents=300)
+    weather(tmp_path, seed=1, intents=1000)
 
 
 @pytest.mark.soak

@@ -77,7 +77,7 @@ def moments(seed: int, kills: int, duration: float) -> list[float]:
     return parts
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_three_kills_of_one_run_at_random_moments(short_run: Undisturbed, tmp_path: Path) -> None:
     seconds, home = short_run.seconds, tmp_path / "home"
     while not all(replays.replay_killed_after(at, home, 3) for at in sorted(moments(1, 3, seconds * 0.9))):
@@ -95,9 +95,9 @@ WRITES = [
     ("feast.feature_store:FeatureStore.write_to_online_store", 3, "before"),
     ("quant_dagster.cycle.session:approve", 1, "after"),
     ("quant_dagster.execution.brokers.paper:PaperBroker.submit", 8, "after"),
-    ("quant_dagster.execution.desk:ExecutionDesk._record", 5, "before"),
+    ("quant_dagster.execution.desk:ExecutionDesk._acknowledge_all", 1, "before"),
     ("quant_dagster.execution.brokers.paper:PaperBroker.trade_session", 1, "after"),
-    ("quant_dagster.execution.desk:ExecutionDesk._enter", 3, "after"),
+    ("quant_dagster.execution.desk:ExecutionDesk.enter", 2, "after"),
     ("quant_dagster.cycle.session:record_snapshot", 2, "before"),
     ("quant_dagster.cycle.session:SessionCycle.complete", 1, "before"),
 ]

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from quant_dagster.accounting import books
 from quant_dagster.accounting.books import Side
+from quant_dagster.cycle.broker_reconciliation import reconcile_account
 from quant_dagster.cycle.dead_man import ACTOR, watch
 from quant_dagster.cycle.handover import DAEMON, broker_status, daemon_runs, handed_over, submit_to_broker
 from quant_dagster.cycle.order_entry import cancel_order, modify_order
@@ -192,6 +193,29 @@ def test_corrections_and_busts_are_booked_and_more_than_ordered_locks_the_symbol
 
         assert "15 filled of 10" in quarantine.active(connection, TRADING)["JPM"]
     assert sound(scene)
+
+
+def test_what_is_executed_while_the_broker_is_asked_is_no_break(
+    gateway: Gateway, scene: DaemonScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = scene.approve("KO", 50)
+    scene.start()
+    scene.until(order_id, "accepted")
+    broker, asked = scene.context.broker, []
+    original = broker.account
+
+    def account():
+        told = original()
+        if not asked:
+            gateway.fill(order_id, Decimal(20), Decimal("49.60"))
+        asked.append(told)
+        return told
+
+    monkeypatch.setattr(broker, "account", account)
+    report = reconcile_account(scene.context, TRADING, "command")
+    assert report.breaks == ()
+    assert len(asked) >= 2, "the first answer was of another moment than the executions"
+    assert read_mode(scene.ledger).mode is ControlMode.NORMAL
 
 
 # -- one at a time ----------------------------------------------------------------------------------------------------

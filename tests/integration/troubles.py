@@ -40,7 +40,9 @@ def away_for_ten_minutes(gateway: Gateway, scene: DaemonScene) -> list[str]:
         wait_for(lambda tries=tries: daemon.connection.attempt > tries, "the next try")
     gateway.refuse_connections(False)
     clock.now += 70
-    return [_stands(scene, order_id, "filled")]
+    stands = _stands(scene, order_id, "filled")
+    scene.heard("synced")
+    return [stands]
 
 
 def daily_reset(gateway: Gateway, scene: DaemonScene) -> list[str]:

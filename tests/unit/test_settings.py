@@ -125,7 +125,7 @@ def test_an_unknown_variable_is_named(folder: Path, monkeypatch: pytest.MonkeyPa
     [
         ("risk.cvar_limit", "2", ["2", "less than or equal to 1", "Le(le=1)"]),
         ("risk.cvar_limit", "tight", ["'tight'", "float"]),
-        ("mode", "live", ["'live'", "'paper'"]),
+        ("mode", "swift", ["'swift'", "'paper'"]),
         ("forecasting.backend", "ray", ["'ray'", "'local'", "'dask'"]),
         ("portfolio.allow_short", "perhaps", ["'perhaps'", "bool"]),
     ],
