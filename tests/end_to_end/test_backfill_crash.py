@@ -83,7 +83,7 @@ def killed_and_finished(home: Path, seconds: float, kills: int, seed: int, *argu
     return hits
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_backfill_and_an_increment_killed_at_random_moments(tmp_path: Path, two_files: list[str]) -> None:
     until = ["--end", "2012-12-31"]
     undisturbed, home = tmp_path / "undisturbed", tmp_path / "home"
