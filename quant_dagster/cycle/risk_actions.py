@@ -21,6 +21,8 @@ from quant_dagster.cycle.account_watch import held_positions, newest_valued
 from quant_dagster.cycle.gatekeeping import Gatekeeper, closing_instant
 from quant_dagster.cycle.handover import connected, handed_over, submit_to_broker
 from quant_dagster.execution import order_log, verdicts
+from quant_dagster.execution.algorithms import parent_log
+from quant_dagster.execution.algorithms.parents import ParentEvent, ParentEventKind, ParentOrder
 from quant_dagster.execution.broker import RemoteBroker
 from quant_dagster.execution.orders import Order, client_order_id
 from quant_dagster.risk import actions
@@ -111,6 +113,8 @@ def something_to_do(context: TradingContext) -> bool:
         held = {s: h.quantity for s, h in books.balances(connection).holdings.items()}
         pending = actions.working(connection)
         open_orders = order_log.with_status(connection, order_log.OPEN)
+        if _unwanted_parents(connection, mode):
+            return True
     if mode is ControlMode.EMERGENCY and any(held.values()) and not pending:
         return True
     if any(_unwanted(order, held.get(order.symbol, ZERO), pending, mode) for order in open_orders):
@@ -148,7 +152,11 @@ def request_flat(
 
 
 def withdraw(context: TradingContext, session: date, mode: ControlMode) -> int:
-    """Cancel the working orders that an emergency or an action does not want; returns how many are cancelled."""
+    """Cancel the working orders that an emergency or an action does not want; returns how many are cancelled.
+
+    An order that an algorithm works is cancelled with them: what is left of it must not be sliced when all is over.
+    """
+    _stop_algorithms(context, mode)
     with context.ledger.read() as connection:
         held = {s: h.quantity for s, h in books.balances(connection).holdings.items()}
         pending = actions.working(connection)
@@ -200,6 +208,37 @@ def advance(
             made += [verdict] if verdict is not None else []
         actions.attempted(connection, action, session)
     return made
+
+
+def _stop_algorithms(context: TradingContext, mode: ControlMode) -> None:
+    with context.ledger.read() as connection:
+        unwanted = _unwanted_parents(connection, mode)
+    if not unwanted:
+        return
+    with context.ledger.write() as connection:
+        for parent in _unwanted_parents(connection, mode):
+            event = ParentEvent(parent.parent_id, ParentEventKind.CANCELLED, {"reason": "risk_action"})
+            parent_log.record(connection, event, actor="risk", at=context.ledger.now())
+
+
+def _unwanted_parents(connection: Connection, mode: ControlMode) -> list[ParentOrder]:
+    """Algorithms' orders that open, in an emergency or of a symbol that an action wants smaller or left alone."""
+    pending = actions.working(connection)
+    return [
+        parent
+        for parent in parent_log.with_state(connection)
+        if not parent.reduce_only
+        and (
+            mode is ControlMode.EMERGENCY
+            or any(parent.symbol in action.quantities for action in pending)
+            or any(
+                action.kind is ActionKind.CANCEL_ORDERS
+                and action.symbol in (None, parent.symbol)
+                and parent.created_at <= action.requested_at
+                for action in pending
+            )
+        )
+    ]
 
 
 def _submit(context: TradingContext, session: date) -> int:

@@ -227,6 +227,15 @@ class TradingDaemon:
         if now < self._next_monitor:
             return
         self._next_monitor = now + _MONITOR_SECONDS
+        try:
+            self._look_after(now)
+        except BrokerUnavailableError:
+            raise
+        except (OrderError, RiskError, BrokerError, DataUnavailableError) as error:
+            # Listening and booking go on; sending reads the mode for itself, and an unreadable one sends nothing.
+            self._tell_once(f"cannot be looked after: {error}")
+
+    def _look_after(self, now: float) -> None:
         enforce_kill(self.context.ledger, self.context.settings, self.context.home)
         if now >= self._next_minute:
             self._next_minute = now + 60
@@ -263,7 +272,9 @@ class TradingDaemon:
         for one in asked:
             try:
                 outcome = carry_out(self.context, one.order_id, one.wanted, self.context.trading_session())
-            except OrderError as error:
+            except BrokerUnavailableError:
+                raise  # asked again when the connection is back
+            except (OrderError, BrokerError) as error:
                 outcome = str(error)
             with self.context.ledger.write() as connection:
                 requests.conclude(connection, one, outcome, at=self.context.ledger.now())

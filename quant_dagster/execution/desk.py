@@ -244,6 +244,10 @@ class ExecutionDesk:
                     continue
                 if asked is not None:
                     self._acknowledge(order, asked)
+                    with self.ledger.read() as connection:
+                        order = order_log.get(connection, order_id)
+                    if order.status in _FINAL:
+                        continue  # the broker's first word on it was its last
                 if order.status is not OrderStatus.PENDING_CANCEL:
                     event = OrderEvent(order_id, OrderEventKind.PENDING_CANCEL, session, {"reason": reason})
                     self._record(event, "desk")

@@ -14,11 +14,12 @@ from quant_dagster.accounting import books
 from quant_dagster.accounting.books import Side
 from quant_dagster.cycle.broker_reconciliation import reconcile_account
 from quant_dagster.cycle.dead_man import ACTOR, watch
-from quant_dagster.cycle.handover import DAEMON, broker_status, daemon_runs, handed_over, submit_to_broker
+from quant_dagster.cycle.handover import DAEMON, broker_status, connected, daemon_runs, handed_over, submit_to_broker
 from quant_dagster.cycle.order_entry import cancel_order, modify_order
+from quant_dagster.cycle.risk_actions import withdraw
 from quant_dagster.cycle.trading_daemon import TradingDaemon
 from quant_dagster.errors import BrokerError, ConfigurationError, OrderError
-from quant_dagster.execution import foreign, order_log
+from quant_dagster.execution import foreign, order_log, requests
 from quant_dagster.execution.gateway.gateway import Gateway
 from quant_dagster.execution.lease import broker_lease
 from quant_dagster.observability import audit
@@ -216,6 +217,43 @@ def test_what_is_executed_while_the_broker_is_asked_is_no_break(
     assert report.breaks == ()
     assert len(asked) >= 2, "the first answer was of another moment than the executions"
     assert read_mode(scene.ledger).mode is ControlMode.NORMAL
+
+
+def test_an_order_that_was_rejected_before_it_was_cancelled_is_rejected(gateway: Gateway, scene: DaemonScene) -> None:
+    order_id = scene.approve("KO", 50)
+    gateway.reject_next(201, "Order rejected - reason:not today")
+    with connected(scene.context):
+        assert scene.context.desk.submit(first_session()).sent == 1
+        wait_for(lambda: scene.context.broker.find(order_id).status == "rejected", "the rejection")
+        assert scene.order(order_id).status == "submitting"
+        assert scene.context.desk.cancel([order_id], TRADING, reason="late") == 0
+    assert scene.order(order_id).status == "rejected"
+
+
+def test_what_the_broker_refuses_a_person_is_concluded_and_the_daemon_goes_on(
+    gateway: Gateway, scene: DaemonScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = scene.approve("KO", 50)
+    scene.start()
+    scene.until(order_id, "accepted")
+
+    def refuse(*args, **terms):
+        raise BrokerError("ibkr", "not an order of this client")
+
+    monkeypatch.setattr(scene.context.broker, "modify", refuse)
+    modify_order(scene.context, order_id, actor="ann", quantity=Decimal(40), limit_price=None)
+    scene.heard("not an order of this client")
+    with scene.ledger.read() as connection:
+        assert requests.waiting(connection) == []
+    assert scene.error is None
+
+
+def test_an_emergency_ends_what_algorithms_have_left_to_buy(scene: DaemonScene) -> None:
+    parent = scene.approve_parent("KO", 50)
+    withdraw(scene.context, first_session(), ControlMode.PAUSE)
+    assert scene.parent(parent).state == "approved"
+    withdraw(scene.context, first_session(), ControlMode.EMERGENCY)
+    assert scene.parent(parent).state == "cancelled"
 
 
 # -- one at a time ----------------------------------------------------------------------------------------------------

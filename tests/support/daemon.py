@@ -15,6 +15,9 @@ from quant_dagster.accounting.books import Side
 from quant_dagster.cycle.context import TradingContext
 from quant_dagster.cycle.trading_daemon import TradingDaemon
 from quant_dagster.execution import order_log, verdicts
+from quant_dagster.execution.algorithms import parent_log
+from quant_dagster.execution.algorithms.parameters import Parameters
+from quant_dagster.execution.algorithms.parents import Algorithm, ParentOrder
 from quant_dagster.execution.gateway.gateway import Gateway
 from quant_dagster.execution.orders import Order, client_order_id
 from quant_dagster.risk.gate import OrderIntent, Origin, Outcome, RiskDecision
@@ -98,6 +101,23 @@ class DaemonScene:
                 limit_price=None if limit is None else Decimal(limit),
             )  # fmt: skip
         return order_id
+
+    def approve_parent(self, symbol: str, quantity: int) -> str:
+        """An approved order that TWAP is to work."""
+        order_id = client_order_id("scene", DECIDED, symbol, f"twap:{quantity}")
+        intent = OrderIntent(order_id, None, "scene", DECIDED, symbol, Side.BUY, Decimal(quantity), PRICES[symbol])
+        verdict = RiskDecision(intent, Outcome.APPROVED, Decimal(quantity), (), (), reduce_only=False)
+        settings = self.context.settings.execution.algorithms
+        parameters = Parameters.chosen(Algorithm.TWAP, settings, lot=Decimal(1))
+        with self.ledger.write() as connection:
+            at = self.ledger.now()
+            parent_log.create(connection, verdict, algorithm=Algorithm.TWAP, parameters=parameters, at=at)
+        return order_id
+
+    def parent(self, parent_id: str) -> ParentOrder:
+        """An algorithm's order as the ledger has it."""
+        with self.ledger.read() as connection:
+            return parent_log.get(connection, parent_id)
 
     def start(self, **options: Any) -> TradingDaemon:
         """Let a daemon work; it is stopped at the end of the scene."""

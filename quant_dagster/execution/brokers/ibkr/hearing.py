@@ -8,6 +8,7 @@ on decoding order listings, contracts, account values and positions.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from decimal import Decimal
 from typing import Any
@@ -27,7 +28,7 @@ _LOST, _RESTORED = (1100, 2110), (1101, 1102)
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
-class Hearing:
+class Hearing(ABC):
     """The listening half of a client. Everything but the attributes lives in the event loop.
 
     Attributes
@@ -56,9 +57,9 @@ class Hearing:
         self._told: set[str] = set()
         self._ticks: dict[int, dict[int, Decimal]] = {}
 
+    @abstractmethod
     def _settle(self, *, always: bool = False) -> None:
         """Ask the broker soon about the orders that its messages leave open."""
-        raise NotImplementedError
 
     def _where(self) -> str:
         return f"{self.settings.host}:{self.settings.port}"
