@@ -129,7 +129,7 @@ def compare_with_broker(trading: TradingContext, session: date) -> tuple[dict[st
     from quant_dagster.cycle.handover import connected, handed_over
     from quant_dagster.execution.broker import RemoteBroker
     from quant_dagster.execution.reconciliation.record import open_breaks
-    from quant_dagster.operations.report_reconciliation import newest_runs
+    from quant_dagster.operations.report.reconciliation import newest_runs
 
     if not handed_over(trading):
         with connected(trading), trading.desk.leased():

@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.market_data import _range
 from assets.metadata import OWNERS, declared_schema, markdown_table, table_metadata
+from assets.partitions import session_range
 from quant_dagster.cycle.context import TradingContext, code_version
 from quant_dagster.market_data.intraday.load import IntradayReport, load_files
 from quant_dagster.market_data.intraday.missing import gap_runs, missing_minutes
@@ -60,7 +60,7 @@ def build_intraday_checks(
     )
     def no_missing_minutes(context: dg.AssetCheckExecutionContext, desk: DeskResource) -> dg.AssetCheckResult:
         trading = desk.open()
-        first, last = _range(context)  # type: ignore[arg-type]
+        first, last = session_range(context)
         columns = ["vendor", "symbol", "session", "bar_start", "seconds"]
         bars = trading.lake.read("intraday_bars", columns=columns, start=first - timedelta(days=_REACH_DAYS), end=last)
         report = missing_minutes(bars, trading.calendar, (first, last))
@@ -100,7 +100,7 @@ def _asset(
     )
     def intraday(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
         trading = desk.open()
-        first, last = _range(context)
+        first, last = session_range(context)
         reports = [
             load_files(
                 trading.lake,

@@ -1,16 +1,16 @@
 """Raw prices and bars: a history loaded in one run, and daily partitions at the live edge."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
 from assets.metadata import OWNERS, declared_schema, markdown_table, table_metadata
+from assets.partitions import session_range
 from quant_dagster.cycle import history
 from quant_dagster.cycle.context import code_version
-from quant_dagster.cycle.session import newest_session
 from quant_dagster.quality.reconciliation import summary
-from resources.desk import DeskResource, sessions_of
+from resources.desk import DeskResource
 
 
 def build_market_data_assets(partitions: dg.PartitionsDefinition[Any]) -> list[dg.AssetsDefinition]:
@@ -25,7 +25,8 @@ def build_market_data_assets(partitions: dg.PartitionsDefinition[Any]) -> list[d
         metadata={"dagster/table_name": "lake.bars"},
     )
     def price_history(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
-        from quant_dagster.operations.charts import as_markdown, quality_heatmap_png
+        from quant_dagster.cycle.session import newest_session
+        from quant_dagster.operations.report.charts import as_markdown, quality_heatmap_png
 
         trading = desk.open()
         last = trading.calendar.latest_completed(trading.now())
@@ -63,7 +64,7 @@ def build_market_data_assets(partitions: dg.PartitionsDefinition[Any]) -> list[d
     )
     def raw_prices(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
         trading = desk.open()
-        first, last = _range(context)
+        first, last = session_range(context)
         loaded = history.ingest_range(trading, first, last)
         rows = trading.lake.read("raw_prices", symbols=trading.symbols, start=first, end=last)
         reports = [
@@ -91,7 +92,7 @@ def build_market_data_assets(partitions: dg.PartitionsDefinition[Any]) -> list[d
     )
     def bars(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
         trading = desk.open()
-        first, last = _range(context)
+        first, last = session_range(context)
         report = history.build_range(trading, first, last)
         rows = trading.lake.read("bars", symbols=trading.symbols, start=first, end=last)
         by_vendor = rows.group_by("vendor").len().sort("vendor")
@@ -105,8 +106,3 @@ def build_market_data_assets(partitions: dg.PartitionsDefinition[Any]) -> list[d
         )
 
     return [price_history, raw_prices, bars]
-
-
-def _range(context: dg.AssetExecutionContext) -> tuple[date, date]:
-    sessions = sessions_of(context.partition_keys)
-    return min(sessions), max(sessions)

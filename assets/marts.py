@@ -8,9 +8,10 @@ from typing import Any
 import dagster as dg
 
 from assets.metadata import OWNERS, markdown_table
-from quant_dagster.operations.sql_models import ModelResult, SqlDatabase
-from quant_dagster.operations.sql_project import SqlModel, SqlProject
-from quant_dagster.operations.sql_tests import SqlTest, SqlTestResult, run_test
+from quant_dagster.operations.sql.database import ModelResult, SqlDatabase, SqlTestResult, run_test
+from quant_dagster.operations.sql.models import SqlModel
+from quant_dagster.operations.sql.project import SqlProject
+from quant_dagster.operations.sql.tests import SqlTest
 from quant_dagster.storage.tables import TABLES
 from resources.desk import DeskResource
 

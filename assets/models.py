@@ -114,7 +114,7 @@ def build_model_assets(partitions: dg.PartitionsDefinition[Any]) -> list[dg.Asse
         metadata=declared_schema("forecasts"),
     )
     def forecasts(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
-        from quant_dagster.operations.charts import as_markdown, forecast_fan_png
+        from quant_dagster.operations.report.charts import as_markdown, forecast_fan_png
 
         frame = desk.session(_session(context)).forecast()
         used = (
@@ -178,7 +178,7 @@ def build_model_checks(partitions: dg.PartitionsDefinition[Any]) -> list[dg.Asse
         description="No model failed for most symbols by one and the same reason (exception, time-out, no number).",
     )
     def every_model_answered(context: dg.AssetCheckExecutionContext, desk: DeskResource) -> dg.AssetCheckResult:
-        from quant_dagster.operations.model_alerts import broken_models
+        from quant_dagster.operations.alerts.models import broken_models
 
         broken = broken_models(desk.open(), date.fromisoformat(context.partition_key))
         return dg.AssetCheckResult(

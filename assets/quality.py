@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.market_data import _range
 from assets.metadata import OWNERS, declared_schema, markdown_table, table_metadata
+from assets.partitions import session_range
 from quant_dagster.cycle import history
 from quant_dagster.cycle.context import code_version
 from quant_dagster.market_data.ingest import load_panel
@@ -44,10 +44,10 @@ def build_quality_assets(partitions: dg.PartitionsDefinition[Any]) -> list[dg.As
         metadata=declared_schema("quality"),
     )
     def quality_scores(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
-        from quant_dagster.operations.charts import as_markdown, quality_heatmap_png
+        from quant_dagster.operations.report.charts import as_markdown, quality_heatmap_png
 
         trading = desk.open()
-        first, last = _range(context)
+        first, last = session_range(context)
         panel = load_panel(trading.lake, trading.symbols, last)
         sessions = [day for day in panel.sessions.astype(object).tolist() if first <= day <= last]
         scores = history.score_sessions(trading, panel, sessions)
@@ -83,7 +83,7 @@ def _contract_check(asset: str, table: str, partitions: dg.PartitionsDefinition[
     )
     def contract(context: dg.AssetCheckExecutionContext, desk: DeskResource) -> dg.AssetCheckResult:
         trading = desk.open()
-        first, last = _range(context)  # type: ignore[arg-type]
+        first, last = session_range(context)
         rows = trading.lake.read(table, symbols=trading.symbols, start=first, end=last)
         return contract_result(table, rows, missing=rows.is_empty() and table not in MAY_BE_EMPTY)
 
@@ -143,7 +143,7 @@ def build_quality_checks(partitions: dg.PartitionsDefinition[Any]) -> list[dg.As
     )
     def tradable_symbols(context: dg.AssetCheckExecutionContext, desk: DeskResource) -> dg.AssetCheckResult:
         trading = desk.open()
-        first, last = _range(context)  # type: ignore[arg-type]
+        first, last = session_range(context)
         scores = trading.lake.read("quality", symbols=trading.symbols, start=first, end=last)
         minimum = trading.settings.quality.minimum_score
         share = scores.select((pl.col("score") >= minimum).mean()).item() if scores.height else 0.0

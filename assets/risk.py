@@ -39,8 +39,8 @@ def build_risk_assets(partitions: dg.PartitionsDefinition[Any]) -> list[dg.Asset
     )
     def risk_report(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
         from quant_dagster.cycle.risk_report import risk_report as report_risk
-        from quant_dagster.operations.charts import as_markdown
-        from quant_dagster.operations.risk_charts import measures_png
+        from quant_dagster.operations.report.charts import as_markdown
+        from quant_dagster.operations.report.risk_charts import measures_png
 
         report = report_risk(desk.open(), date.fromisoformat(context.partition_key))
         return dg.MaterializeResult(
@@ -71,8 +71,8 @@ def build_risk_assets(partitions: dg.PartitionsDefinition[Any]) -> list[dg.Asset
     )
     def stress_report(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
         from quant_dagster.cycle.stress_report import stress_report as report_stress
-        from quant_dagster.operations.charts import as_markdown
-        from quant_dagster.operations.risk_charts import stress_png
+        from quant_dagster.operations.report.charts import as_markdown
+        from quant_dagster.operations.report.risk_charts import stress_png
 
         trading = desk.open()
         report = report_stress(trading, date.fromisoformat(context.partition_key))
@@ -99,8 +99,8 @@ def build_risk_assets(partitions: dg.PartitionsDefinition[Any]) -> list[dg.Asset
     def var_backtest(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
         from quant_dagster.cycle.session import newest_session
         from quant_dagster.cycle.var_backtest import backtest_all
-        from quant_dagster.operations.charts import as_markdown
-        from quant_dagster.operations.risk_charts import backtest_png
+        from quant_dagster.operations.report.charts import as_markdown
+        from quant_dagster.operations.report.risk_charts import backtest_png
 
         trading = desk.open()
         rows = backtest_all(trading, newest_session(trading, trading.now()))

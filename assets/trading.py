@@ -9,7 +9,6 @@ from sqlalchemy import Table
 
 from assets.metadata import OWNERS, markdown_table, table_metadata
 from quant_dagster.cycle.context import TradingContext, code_version
-from quant_dagster.cycle.session import newest_session
 from quant_dagster.errors import OrderError
 from quant_dagster.storage import ledger_tables
 from resources.desk import DeskResource
@@ -91,7 +90,7 @@ def build_trading_assets(partitions: dg.PartitionsDefinition[Any]) -> list[dg.As
         description="Positions and the account at the session's close, from double-entry postings.",
     )
     def positions(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
-        from quant_dagster.operations.charts import as_markdown, equity_png
+        from quant_dagster.operations.report.charts import as_markdown, equity_png
 
         session = date.fromisoformat(context.partition_key)
         trading = desk.open()
@@ -182,6 +181,8 @@ def refuse_old_session(trading: TradingContext, session: date, *, replay: bool) 
     OrderError
         Saying which session is the newest and which tag allows a replay.
     """
+    from quant_dagster.cycle.session import newest_session
+
     newest = newest_session(trading, trading.now())
     if session == newest or (replay and trading.settings.mode == "paper"):
         return
@@ -195,6 +196,3 @@ def _rows(trading: TradingContext, table: Table, session: date) -> pl.DataFrame:
     """A session's rows of a ledger table."""
     frame = trading.ledger.frame(table.name)
     return frame.filter(pl.col("session") == session)
-
-
-__all__ = ["BROKER_POOL", "REPLAY_TAG", "build_trading_assets", "build_trading_checks", "refuse_old_session"]

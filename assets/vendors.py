@@ -6,9 +6,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.market_data import _range
 from assets.metadata import OWNERS, declared_schema, markdown_table, table_metadata
-from quant_dagster.cycle.anomalies import record_anomalies
+from assets.partitions import session_range
 from quant_dagster.cycle.context import code_version
 from quant_dagster.cycle.reconciling import reconcile_range
 from quant_dagster.market_data import quarantine
@@ -36,7 +35,7 @@ def build_vendor_assets(partitions: dg.PartitionsDefinition[Any]) -> list[dg.Ass
     )
     def reconciliation(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
         trading = desk.open()
-        first, last = _range(context)
+        first, last = session_range(context)
         done = reconcile_range(trading, first, last)
         year = trading.lake.read(
             "reconciliation", symbols=trading.symbols, start=last - timedelta(days=_WINDOW_DAYS), end=last
@@ -67,7 +66,9 @@ def build_vendor_assets(partitions: dg.PartitionsDefinition[Any]) -> list[dg.Ass
         metadata=declared_schema("anomalies"),
     )
     def anomalies(context: dg.AssetExecutionContext, desk: DeskResource) -> dg.MaterializeResult:
-        session = _range(context)[1]
+        from quant_dagster.cycle.anomalies import record_anomalies
+
+        session = session_range(context)[1]
         found = record_anomalies(desk.session(session))
         return dg.MaterializeResult(
             metadata={
@@ -114,7 +115,7 @@ def build_vendor_checks(partitions: dg.PartitionsDefinition[Any]) -> list[dg.Ass
     )
     def no_missing_symbols(context: dg.AssetCheckExecutionContext, desk: DeskResource) -> dg.AssetCheckResult:
         trading = desk.open()
-        session = _range(context)[1]  # type: ignore[arg-type]
+        session = session_range(context)[1]
         bars = trading.lake.read("bars", columns=["symbol"], start=session, end=session, ordered=False)
         missing = sorted(set(trading.symbols_on(session)) - set(bars["symbol"].to_list()))
         return dg.AssetCheckResult(
@@ -131,7 +132,7 @@ def build_vendor_checks(partitions: dg.PartitionsDefinition[Any]) -> list[dg.Ass
     )
     def vendors_agree(context: dg.AssetCheckExecutionContext, desk: DeskResource) -> dg.AssetCheckResult:
         trading = desk.open()
-        session = _range(context)[1]  # type: ignore[arg-type]
+        session = session_range(context)[1]
         rows = trading.lake.read("reconciliation", symbols=trading.symbols, start=session, end=session)
         broken = rows.filter(pl.col("break_class").is_in(["bad_print", "stale", "missing"]))["symbol"].n_unique()
         share = broken / max(1, len(trading.symbols_on(session)))
@@ -148,7 +149,7 @@ def build_vendor_checks(partitions: dg.PartitionsDefinition[Any]) -> list[dg.Ass
         description="No finding of the session is twice as severe as what makes a finding. Warns, with the findings.",
     )
     def no_severe_anomalies(context: dg.AssetCheckExecutionContext, desk: DeskResource) -> dg.AssetCheckResult:
-        session = _range(context)[1]  # type: ignore[arg-type]
+        session = session_range(context)[1]
         found = desk.open().lake.read("anomalies", start=session, end=session)
         severe = found.filter(pl.col("severity") >= 16.0).sort("severity", descending=True)
         return dg.AssetCheckResult(

@@ -35,10 +35,11 @@ from quant_dagster.accounting.books import Side  # noqa: E402
 from quant_dagster.cycle.context import TradingContext  # noqa: E402
 from quant_dagster.execution import order_log, verdicts  # noqa: E402
 from quant_dagster.execution.broker import RemoteBroker, SessionBar  # noqa: E402
-from quant_dagster.execution.desk import ExecutionDesk, as_approved  # noqa: E402
+from quant_dagster.execution.desk import ExecutionDesk  # noqa: E402
 from quant_dagster.execution.gateway.gateway import Gateway  # noqa: E402
 from quant_dagster.execution.gateway.records import Ticket  # noqa: E402
 from quant_dagster.execution.orders import OrderEvent, OrderEventKind, OrderStatus, client_order_id  # noqa: E402
+from quant_dagster.execution.pricing import as_approved  # noqa: E402
 from quant_dagster.observability import audit  # noqa: E402
 from quant_dagster.operations.verification import verify_ledger  # noqa: E402
 from quant_dagster.risk.gate import OrderIntent, Origin, Outcome, RiskDecision  # noqa: E402

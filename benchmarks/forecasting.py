@@ -31,7 +31,7 @@ sys.path.insert(0, str(PROJECT))
 from quant_dagster.forecasting.autoregression import fit_autoregressions  # noqa: E402
 from quant_dagster.forecasting.history import ReturnHistory, return_history  # noqa: E402
 from quant_dagster.forecasting.records import LEVELS  # noqa: E402
-from quant_dagster.forecasting.regimes import fit_regimes  # noqa: E402
+from quant_dagster.forecasting.regimes.hidden_markov import fit_regimes  # noqa: E402
 from quant_dagster.forecasting.runner import forecast_session  # noqa: E402
 from quant_dagster.market_data.panel import Panel  # noqa: E402
 
@@ -73,7 +73,7 @@ def hmm(history: ReturnHistory, chosen: list[int], states: int) -> None:
     """hmmlearn is given the kernels' starting point, tolerance and scale, and no priors."""
     from hmmlearn.hmm import GaussianHMM
 
-    from quant_dagster.forecasting.regime_estimation import _start_variances
+    from quant_dagster.forecasting.regimes.estimation import _start_variances
 
     options = {"states": states, "horizons": (1,), "probabilities": LEVELS, "tolerance": 1e-2, "workers": WORKERS}
     seconds, fits = best(lambda: fit_regimes(history.returns, history.counts, **options))  # type: ignore[arg-type]
@@ -125,7 +125,7 @@ def arma(history: ReturnHistory, chosen: list[int], order: tuple[int, int, int, 
     """statsmodels is given percent, on which its optimiser does best, and its own starting values."""
     from statsmodels.tsa.statespace.sarimax import SARIMAX
 
-    from quant_dagster.forecasting.arma import fit_arma
+    from quant_dagster.forecasting.arma.sarimax import fit_arma
 
     seconds, fits = best(
         lambda: fit_arma(history.returns, history.counts, orders=[order], period=period, workers=WORKERS), runs=2
@@ -148,7 +148,7 @@ def arma(history: ReturnHistory, chosen: list[int], order: tuple[int, int, int, 
 
 
 def order_selection(history: ReturnHistory) -> None:
-    from quant_dagster.forecasting.arma import candidate_orders, fit_arma
+    from quant_dagster.forecasting.arma.sarimax import candidate_orders, fit_arma
 
     for period in (0, 5):
         orders = candidate_orders(2, period > 0)

@@ -18,6 +18,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,11 +28,12 @@ import polars as pl
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
-from quant_dagster.forecasting.correlations import correlate  # noqa: E402
-from quant_dagster.forecasting.egarch import EgarchFits, fit_egarch  # noqa: E402
-from quant_dagster.forecasting.garch import FITTED, GarchFits, fit_garch, fit_gjr  # noqa: E402
 from quant_dagster.forecasting.history import ReturnHistory, return_history  # noqa: E402
 from quant_dagster.forecasting.parameters import Backcast, ForecastParameters  # noqa: E402
+from quant_dagster.forecasting.variance.correlations import correlate  # noqa: E402
+from quant_dagster.forecasting.variance.egarch import EgarchFits, fit_egarch  # noqa: E402
+from quant_dagster.forecasting.variance.garch import GarchFits, fit_garch  # noqa: E402
+from quant_dagster.forecasting.variance.search import FITTED  # noqa: E402
 from quant_dagster.market_data.panel import Panel  # noqa: E402
 
 T = TypeVar("T")
@@ -159,7 +161,7 @@ def main() -> None:
     chosen = [j for j in range(0, len(panel.symbols), every) if history.counts[j] >= FEWEST]
     print(f"{len(panel.symbols)} stocks, {len(panel.sessions)} sessions, {WORKERS} threads\n")
     compare("GARCH(1,1)", fit_garch, {"vol": "GARCH", "o": 0}, {1: 60, 2: 0, 4: 15}, history, chosen)
-    compare("GJR(1,1)", fit_gjr, {"vol": "GARCH", "o": 1}, {1: 0, 4: 30}, history, chosen)
+    compare("GJR(1,1)", partial(fit_garch, asymmetric=True), {"vol": "GARCH", "o": 1}, {1: 0, 4: 30}, history, chosen)
     compare("EGARCH-t", fit_egarch, {"vol": "EGARCH", "o": 1, "dist": "t"}, {1: 0, 2: 0, 4: 0}, history, chosen)
     for starts in (1, settings.garch_starts):
         walk_forward(panel, settings, starts)

@@ -35,6 +35,7 @@ from quant_dagster.risk.gate import (  # noqa: E402
     Outcome,
     PortfolioView,
     Verdict,
+    commitment,
     kernel,
 )
 from quant_dagster.risk.gate import checks as at  # noqa: E402
@@ -158,13 +159,15 @@ def one_at_a_time(panel: Panel, count: int = 20_000) -> None:
             e.pnl, gate._scratch, gate._worst, gate._tail_rows, gate._out,
         )  # fmt: skip
         if size > 0:
-            kernel.commit(i, 1.0, size, False, False, e.account, e.rows, e.sectors, e.counterparties, e.returns, e.pnl)
+            commitment.commit(
+                i, 1.0, size, False, False, e.account, e.rows, e.sectors, e.counterparties, e.returns, e.pnl,
+            )  # fmt: skip
         spent[n] = time.perf_counter_ns() - begin
         if size > 0:
             approved += 1
             e.rows[i, [at.BUYS, at.WORKING, at.ORDERED, at.RESERVED]] = 0
             e.account[at.TURNOVER] = e.account[at.ORDERS] = 0
-            kernel.recommit(i, e.account, e.rows, e.sectors, e.counterparties, e.returns, e.pnl)
+            commitment.recommit(i, e.account, e.rows, e.sectors, e.counterparties, e.returns, e.pnl)
     low, median, high = np.percentile(spent[1000:], [1, 50, 99])
     print(f"one order, every numeric check, exact CVaR on {SCENARIOS} x {len(e.symbols)}, and its commitment "
           f"({approved / count:.0%} approved): {median / 1e3:.2f} µs, p99 {high / 1e3:.2f} (target 5), "

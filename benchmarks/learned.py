@@ -10,7 +10,6 @@ final trees. What the model was worth out of sample is printed as it is.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from pathlib import Path
@@ -20,21 +19,11 @@ import polars as pl
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.measuring import stock_panel  # noqa: E402
 from quant_dagster.forecasting.learned.boosting import predict, train, training_rows  # noqa: E402
 from quant_dagster.forecasting.parameters import ForecastParameters  # noqa: E402
-from quant_dagster.market_data.panel import Panel  # noqa: E402
 
 ENDS = ("2018-12-31", "2020-12-31", "2024-03-08")
-
-
-def load() -> Panel:
-    """Bars of all symbols."""
-    folder = Path(os.environ.get("QUANT_TEST_DATA", PROJECT.parent / "shared" / "data"))
-    path = folder / "us_daily_yahoo_2014_2024.parquet"
-    if not path.exists():
-        sys.exit(f"{path} is not there; set QUANT_TEST_DATA to the folder that has it")
-    bars = pl.read_parquet(path).rename({"date": "session"}).with_columns(pl.col("session").cast(pl.Date))
-    return Panel.from_bars(bars)
 
 
 def main() -> None:
@@ -42,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2)
     workers = parser.parse_args().workers
-    panel, settings = load(), ForecastParameters()
+    panel, settings = stock_panel(), ForecastParameters()
     rows = training_rows(settings)
     predict(train(panel.last(rows), settings, workers), panel.last(rows), settings.exchange)  # compiles
     for end in ENDS:

@@ -15,9 +15,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -26,6 +24,7 @@ import polars as pl
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.measuring import best  # noqa: E402
 from quant_dagster.risk.measures.backtests import backtest, judge, portfolio_returns  # noqa: E402
 from quant_dagster.risk.measures.correlations import shrunk_correlation  # noqa: E402
 from quant_dagster.risk.measures.heat import heat  # noqa: E402
@@ -33,7 +32,6 @@ from quant_dagster.risk.measures.holdings import SMALLEST_COVERAGE, Holdings, ho
 from quant_dagster.risk.measures.measure import Method, measure  # noqa: E402
 from quant_dagster.settings import RiskMeasureSettings  # noqa: E402
 
-T = TypeVar("T")
 CONFIDENCES = (0.95, 0.99)
 WINDOW = 500
 WORKERS = 2
@@ -50,15 +48,6 @@ def load() -> tuple[np.ndarray, list[str]]:
     table = bars.pivot(on="symbol", index="date", values="close").sort("date").drop("date")
     closes = table.to_numpy()
     return closes[1:] / closes[:-1] - 1.0, table.columns
-
-
-def best(compute: Callable[[], T], runs: int = 3) -> tuple[float, T]:
-    seconds, result = np.inf, compute()
-    for _ in range(runs):
-        begin = time.perf_counter()
-        result = compute()
-        seconds = min(seconds, time.perf_counter() - begin)
-    return seconds, result
 
 
 def plain(returns: pd.DataFrame, values: pd.Series) -> Numbers:

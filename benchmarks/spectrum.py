@@ -14,10 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -26,16 +23,16 @@ from threadpoolctl import threadpool_limits
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.measuring import best  # noqa: E402
 from quant_dagster.forecasting.families.protocol import Answer, Request  # noqa: E402
 from quant_dagster.forecasting.families.reversion import ou_family  # noqa: E402
 from quant_dagster.forecasting.families.spectrum import mssa_family, ssa_family  # noqa: E402
 from quant_dagster.forecasting.history import return_history  # noqa: E402
 from quant_dagster.forecasting.ornstein_uhlenbeck import fit_ornstein_uhlenbeck  # noqa: E402
 from quant_dagster.forecasting.parameters import ForecastParameters  # noqa: E402
-from quant_dagster.forecasting.singular_spectrum import forecast_spectrum  # noqa: E402
+from quant_dagster.forecasting.spectrum.singular import forecast_spectrum  # noqa: E402
 from quant_dagster.market_data.panel import Panel  # noqa: E402
 
-T = TypeVar("T")
 FloatArray = np.ndarray
 STEPS = 5
 
@@ -44,16 +41,6 @@ def load() -> Panel:
     folder = Path(os.environ.get("QUANT_TEST_DATA", PROJECT / ".." / "shared" / "data"))
     bars = pl.read_parquet(folder / "us_daily_yahoo_2014_2024.parquet")
     return Panel.from_bars(bars.rename({"date": "session"}).with_columns(pl.col("symbol").cast(pl.String)))
-
-
-def best(compute: Callable[[], T], runs: int = 3) -> tuple[float, T]:
-    """Seconds by the clock, the least, and the result."""
-    seconds, result = np.inf, compute()
-    for _ in range(runs):
-        begin = time.perf_counter()
-        result = compute()
-        seconds = min(seconds, time.perf_counter() - begin)
-    return seconds, result
 
 
 def dense(x: FloatArray, window: int, components: int) -> FloatArray:

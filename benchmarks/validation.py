@@ -10,7 +10,6 @@ same windows, one after the other, and its rate is extrapolated to all of them. 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from datetime import date
@@ -22,6 +21,7 @@ import polars as pl
 PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
+from benchmarks.measuring import stock_panel  # noqa: E402
 from quant_dagster.cycle.validation import trading_figures  # noqa: E402
 from quant_dagster.forecasting.history import return_history  # noqa: E402
 from quant_dagster.forecasting.parameters import ForecastParameters  # noqa: E402
@@ -31,16 +31,6 @@ from quant_dagster.forecasting.validation.walk_forward import walk_forward  # no
 from quant_dagster.market_data.panel import Panel  # noqa: E402
 
 SETTINGS = ForecastParameters(families=("garch11",), garch_starts=1)
-
-
-def load() -> Panel:
-    """Bars of all symbols."""
-    folder = Path(os.environ.get("QUANT_TEST_DATA", PROJECT.parent / "shared" / "data"))
-    path = folder / "us_daily_yahoo_2014_2024.parquet"
-    if not path.exists():
-        sys.exit(f"{path} is not there; set QUANT_TEST_DATA to the folder that has it")
-    bars = pl.read_parquet(path).rename({"date": "session"}).with_columns(pl.col("session").cast(pl.Date))
-    return Panel.from_bars(bars)
 
 
 def walk(panel: Panel, origins: int) -> Evaluation:
@@ -69,7 +59,7 @@ def main() -> None:
     parser.add_argument("--origins", type=int, default=250)
     parser.add_argument("--fits", type=int, default=40)
     options = parser.parse_args()
-    panel = load()
+    panel = stock_panel()
     walk(panel, 1)
     start = time.perf_counter()
     evaluation = walk(panel, options.origins)

@@ -30,14 +30,8 @@ from sensors.execution import execution_sensor
 from sensors.failover import failover_sensor
 from sensors.marts import marts_sensor
 from sensors.risk import build_risk_job, risk_sensor
-from sensors.schedules import (
-    corporate_actions_schedule,
-    daily_cycle_schedule,
-    lake_maintenance_schedule,
-    market_store_schedule,
-    model_validation_schedule,
-    risk_backtest_schedule,
-)
+from sensors.schedules import daily_cycle_schedule, fixed_schedule
+from sensors.sessions import session_sensor
 
 
 def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | None = None) -> dg.Definitions:
@@ -86,70 +80,53 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
     ]
     if settings.market_data.intraday:
         checks += build_intraday_checks(partitions, settings.market_data.most_missing_minutes)
-    # One process for the whole graph: a process per step would spend a minute on imports.
-    daily_cycle = dg.define_asset_job(
+    daily_cycle = _job(
         "daily_cycle",
-        selection=dg.AssetSelection.assets(*(a for a in assets if a.partitions_def is not None)),
-        partitions_def=partitions,
-        executor_def=dg.in_process_executor,
-        description="One session, from raw prices to positions.",
+        "One session, from raw prices to positions.",
+        *(asset for asset in assets if asset.partitions_def is not None),
+        partitions=partitions,
     )
-    fills_job = dg.define_asset_job(
+    fills_job = _job(
         "fills_job",
-        selection=dg.AssetSelection.assets("fills", "positions", "broker_reconciliation", "execution_quality"),
-        partitions_def=partitions,
-        executor_def=dg.in_process_executor,
-        description="Send approved orders, book executions, mark positions, compare with the broker, measure costs.",
+        "Send approved orders, book executions, mark positions, compare with the broker, measure costs.",
+        "fills",
+        "positions",
+        "broker_reconciliation",
+        "execution_quality",
+        partitions=partitions,
     )
-    history_job = dg.define_asset_job(
-        "load_history",
-        selection=dg.AssetSelection.assets("price_history"),
-        executor_def=dg.in_process_executor,
-        description="Load everything before the first daily partition, once.",
-    )
-    reload_job = dg.define_asset_job(
+    history_job = _job("load_history", "Load everything before the first daily partition, once.", "price_history")
+    reload_job = _job(
         "reload_sessions",
-        selection=dg.AssetSelection.assets("raw_prices", "bars", "quality_scores"),
-        partitions_def=partitions,
-        executor_def=dg.in_process_executor,
-        description="Load sessions again, after a change of vendor.",
+        "Load sessions again, after a change of vendor.",
+        "raw_prices",
+        "bars",
+        "quality_scores",
+        partitions=partitions,
     )
-    maintenance_job = dg.define_asset_job(
-        "maintain_lake",
-        selection=dg.AssetSelection.assets("lake_maintenance"),
-        executor_def=dg.in_process_executor,
-        description="Compact the lake's tables and delete files that are past retention.",
+    maintenance_job = _job(
+        "maintain_lake", "Compact the lake's tables and delete files that are past retention.", "lake_maintenance"
     )
-    actions_job = dg.define_asset_job(
+    actions_job = _job(
         "refresh_corporate_actions",
-        selection=dg.AssetSelection.assets("corporate_actions"),
-        executor_def=dg.in_process_executor,
-        description="Ask the vendors for corporate actions, infer those that prices show, confirm one by the other.",
+        "Ask the vendors for corporate actions, infer those that prices show, confirm one by the other.",
+        "corporate_actions",
     )
-    store_job = dg.define_asset_job(
+    store_job = _job(
         "sync_market_store",
-        selection=dg.AssetSelection.assets("market_store"),
-        executor_def=dg.in_process_executor,
-        description="Bring the PostgreSQL market store up to date with the lake, and apply its retention.",
+        "Bring the PostgreSQL market store up to date with the lake, and apply its retention.",
+        "market_store",
     )
-    validation_job = dg.define_asset_job(
+    validation_job = _job(
         "validate_models",
-        selection=dg.AssetSelection.assets("model_validation", "lead_lag"),
-        executor_def=dg.in_process_executor,
-        description="Judge every model out of sample, so that its weight follows; find who leads whom.",
+        "Judge every model out of sample, so that its weight follows; find who leads whom.",
+        "model_validation",
+        "lead_lag",
     )
-    risk_backtest_job = dg.define_asset_job(
-        "risk_backtest",
-        selection=dg.AssetSelection.assets("var_backtest"),
-        executor_def=dg.in_process_executor,
-        description="Backtest value at risk by every method, over the universe and the account.",
+    risk_backtest_job = _job(
+        "risk_backtest", "Backtest value at risk by every method, over the universe and the account.", "var_backtest"
     )
-    marts_job = dg.define_asset_job(
-        "refresh_marts",
-        selection=dg.AssetSelection.assets(*marts),
-        executor_def=dg.in_process_executor,
-        description="Rebuild the SQL models and run their tests.",
-    )
+    marts_job = _job("refresh_marts", "Rebuild the SQL models and run their tests.", *marts)
     risk_job = build_risk_job()
     return dg.Definitions(
         assets=[*assets, *marts],
@@ -169,14 +146,15 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         ],
         schedules=[
             daily_cycle_schedule(daily_cycle, orchestration.minutes_after_close),
-            lake_maintenance_schedule(maintenance_job),
-            corporate_actions_schedule(actions_job),
-            market_store_schedule(store_job),
-            model_validation_schedule(validation_job),
-            risk_backtest_schedule(risk_backtest_job),
+            fixed_schedule("lake_maintenance_schedule", maintenance_job),
+            fixed_schedule("corporate_actions_schedule", actions_job),
+            fixed_schedule("market_store_schedule", store_job),
+            fixed_schedule("model_validation_schedule", validation_job),
+            fixed_schedule("risk_backtest_schedule", risk_backtest_job),
         ],
         sensors=[
             execution_sensor(fills_job),
+            session_sensor(daily_cycle.name),
             failover_sensor(reload_job),
             marts_sensor(marts_job),
             model_drift_sensor(validation_job),
@@ -186,6 +164,22 @@ def build_defs(*, settings: Settings | None = None, resources: dict[str, Any] | 
         ],
         resources={"desk": DeskResource(universe=None)} | (resources or {}),
         executor=dg.in_process_executor,
+    )
+
+
+def _job(
+    name: str,
+    description: str,
+    *selection: str | dg.AssetsDefinition,
+    partitions: dg.PartitionsDefinition[Any] | None = None,
+) -> Any:
+    """A job over assets, in one process for the whole graph: a process per step would spend a minute on imports."""
+    return dg.define_asset_job(
+        name,
+        selection=dg.AssetSelection.assets(*selection),
+        partitions_def=partitions,
+        executor_def=dg.in_process_executor,
+        description=description,
     )
 
 

@@ -22,6 +22,16 @@ class DataUnavailableError(QuantError):
         super().__init__(f"{message}: {detail}" if detail else message)
 
 
+class ExchangeClosedError(DataUnavailableError):
+    """A day on which the exchange does not trade."""
+
+    def __init__(self, exchange: str, day: date, before: date) -> None:
+        super().__init__("every symbol", exchange, day, day)
+        self.args = (
+            f"{day} is not a session of {exchange}: the exchange is closed that day; the session before it is {before}",
+        )
+
+
 class MalformedDataError(QuantError):
     """A vendor's answer cannot be read as what it claims to be; nothing of it was stored."""
 

@@ -1,16 +1,18 @@
 """The desk as a resource: one `TradingContext` per process and configuration."""
 
-from collections.abc import Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from quant_dagster.cycle.context import TradingContext
-from quant_dagster.cycle.session import SessionCycle
 from quant_dagster.observability.logs import configure_logging
-from quant_dagster.operations.notifications import Notifier
+from quant_dagster.operations.alerts.notifications import Notifier
 from quant_dagster.settings import load_settings
+
+if TYPE_CHECKING:
+    from quant_dagster.cycle.session import SessionCycle
 
 
 class DeskResource(dg.ConfigurableResource):
@@ -29,8 +31,11 @@ class DeskResource(dg.ConfigurableResource):
             self._context = TradingContext(settings, symbols=self.symbols or None)
         return self._context
 
-    def session(self, session: date) -> SessionCycle:
+    def session(self, session: date) -> "SessionCycle":
         """The stages of one session."""
+        # Models and features are compiled: a code location that only lists what there is does without them.
+        from quant_dagster.cycle.session import SessionCycle
+
         return SessionCycle(self.open(), session)
 
     def notifier(self) -> Notifier:
@@ -38,8 +43,3 @@ class DeskResource(dg.ConfigurableResource):
         context = self.open()
         context.ledger.upgrade()
         return Notifier(context.settings.notifications, context.ledger)
-
-
-def sessions_of(partition_keys: Sequence[str]) -> list[date]:
-    """Partition keys as sessions."""
-    return [date.fromisoformat(key) for key in partition_keys]

@@ -3,7 +3,7 @@
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
-from quant_dagster.operations.notifications import Alert, NotificationError, Severity
+from quant_dagster.operations.alerts.notifications import Alert, NotificationError, Severity
 from resources.desk import DeskResource
 
 _BATCH = 200

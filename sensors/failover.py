@@ -6,8 +6,8 @@ import dagster as dg
 
 from quant_dagster.cycle.context import TradingContext
 from quant_dagster.cycle.vendor_watch import watch_vendors
-from quant_dagster.operations.market_alerts import market_alerts
-from quant_dagster.operations.notifications import NotificationError, Notifier
+from quant_dagster.operations.alerts.market import market_alerts
+from quant_dagster.operations.alerts.notifications import NotificationError, Notifier
 from resources.desk import DeskResource
 
 

@@ -15,9 +15,9 @@ from quant_dagster.cycle.panic_watch import watch_panic
 from quant_dagster.cycle.risk_actions import act
 from quant_dagster.errors import BrokerError, OrderError
 from quant_dagster.execution import order_log
-from quant_dagster.operations.execution_alerts import execution_alerts
-from quant_dagster.operations.notifications import NotificationError, Notifier
-from quant_dagster.operations.risk_alerts import risk_alerts
+from quant_dagster.operations.alerts.execution import execution_alerts
+from quant_dagster.operations.alerts.notifications import NotificationError, Notifier
+from quant_dagster.operations.alerts.risk import risk_alerts
 from quant_dagster.risk import actions
 from quant_dagster.risk.control import ControlMode, history
 from quant_dagster.risk.permission import enforce_kill, read_permission

@@ -4,13 +4,30 @@ from typing import Any
 
 import dagster as dg
 
-from assets.partitions import TIME_ZONE
+from assets.partitions import EXCHANGE, TIME_ZONE
 from quant_dagster.market_data.calendars import exchange_calendar
 
 _REGULAR_CLOSE_MINUTES = 16 * 60
+_FIXED = {
+    # No exchange trades on a Saturday. Risk is backtested after the models were judged.
+    "lake_maintenance_schedule": ("0 6 * * 6", "The lake's upkeep, every Saturday morning."),
+    "model_validation_schedule": ("0 8 * * 6", "Every model judged out of sample, every Saturday morning."),
+    "risk_backtest_schedule": ("0 9 * * 6", "Value at risk backtested, every Saturday morning."),
+    # Late in the evening: the next session opens without the right.
+    "corporate_actions_schedule": (
+        "0 21 * * 1-5",
+        "Corporate actions reported and inferred, every weekday evening.",
+    ),
+    # After the evening's work; without storage.market_url it has nothing to do.
+    "market_store_schedule": (
+        "30 21 * * 1-5",
+        "The PostgreSQL market store brought up to date with the lake, every weekday evening.",
+    ),
+}
+"""When, and what is said of it."""
 
 
-def daily_cycle_schedule(job: Any, minutes_after_close: int, exchange: str = "XNYS") -> dg.ScheduleDefinition:
+def daily_cycle_schedule(job: Any, minutes_after_close: int) -> dg.ScheduleDefinition:
     """Run the daily job after each session's regular close; a day without a session is skipped, and says so."""
     hour, minute = divmod(_REGULAR_CLOSE_MINUTES + minutes_after_close, 60)
 
@@ -25,63 +42,16 @@ def daily_cycle_schedule(job: Any, minutes_after_close: int, exchange: str = "XN
         import zoneinfo
 
         day = context.scheduled_execution_time.astimezone(zoneinfo.ZoneInfo(TIME_ZONE)).date()
-        if not exchange_calendar(exchange).is_session(day):
-            return dg.SkipReason(f"{exchange} is closed on {day}")
+        if not exchange_calendar(EXCHANGE).is_session(day):
+            return dg.SkipReason(f"{EXCHANGE} is closed on {day}")
         return dg.RunRequest(run_key=f"daily_cycle:{day}", partition_key=day.isoformat())
 
     return schedule
 
 
-def lake_maintenance_schedule(job: Any) -> dg.ScheduleDefinition:
-    """Compaction and retention, when no exchange trades."""
+def fixed_schedule(name: str, job: Any) -> dg.ScheduleDefinition:
+    """One of the schedules that keep to the clock, by its name."""
+    cron, description = _FIXED[name]
     return dg.ScheduleDefinition(
-        job=job,
-        name="lake_maintenance_schedule",
-        cron_schedule="0 6 * * 6",
-        execution_timezone=TIME_ZONE,
-        description="The lake's upkeep, every Saturday morning.",
-    )
-
-
-def corporate_actions_schedule(job: Any) -> dg.ScheduleDefinition:
-    """Corporate actions, late in the evening: the next session opens without the right."""
-    return dg.ScheduleDefinition(
-        job=job,
-        name="corporate_actions_schedule",
-        cron_schedule="0 21 * * 1-5",
-        execution_timezone=TIME_ZONE,
-        description="Corporate actions reported and inferred, every weekday evening.",
-    )
-
-
-def market_store_schedule(job: Any) -> dg.ScheduleDefinition:
-    """The PostgreSQL market store, after the evening's work; without storage.market_url it has nothing to do."""
-    return dg.ScheduleDefinition(
-        job=job,
-        name="market_store_schedule",
-        cron_schedule="30 21 * * 1-5",
-        execution_timezone=TIME_ZONE,
-        description="The PostgreSQL market store brought up to date with the lake, every weekday evening.",
-    )
-
-
-def model_validation_schedule(job: Any) -> dg.ScheduleDefinition:
-    """Models are judged when no exchange trades."""
-    return dg.ScheduleDefinition(
-        job=job,
-        name="model_validation_schedule",
-        cron_schedule="0 8 * * 6",
-        execution_timezone=TIME_ZONE,
-        description="Every model judged out of sample, every Saturday morning.",
-    )
-
-
-def risk_backtest_schedule(job: Any) -> dg.ScheduleDefinition:
-    """After the models were judged on Saturday morning."""
-    return dg.ScheduleDefinition(
-        job=job,
-        name="risk_backtest_schedule",
-        cron_schedule="0 9 * * 6",
-        execution_timezone=TIME_ZONE,
-        description="Value at risk backtested, every Saturday morning.",
+        job=job, name=name, cron_schedule=cron, execution_timezone=TIME_ZONE, description=description
     )

@@ -15,7 +15,11 @@ from hypothesis import HealthCheck, settings
 
 from quant_dagster.compiled import kernel_sources_hash
 from quant_dagster.storage.ledger import Ledger
+from tests.support.ledgers import postgresql_ledger, sqlite_ledger
 from tests.support.postgres import create_database, postgres_server
+from tests.support.replays import command, finished_replay, replayed_home
+
+__all__ = ["command", "finished_replay", "replayed_home"]
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
@@ -63,10 +67,9 @@ def postgres_url(postgres: str) -> str:
 def ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: Callable[[], datetime]) -> Iterator[Ledger]:
     """An upgraded ledger: every test that takes it runs on SQLite and on PostgreSQL."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'ledger.db'}"
+        ledger = sqlite_ledger(tmp_path / "ledger.db", clock)
     else:
-        url = request.getfixturevalue("postgres_url")
-    ledger = Ledger(url, clock)
-    ledger.upgrade()
+        server = request.getfixturevalue("postgres")
+        ledger = postgresql_ledger(server, f"ledger_{os.getpid()}_{next(_databases)}", clock)
     yield ledger
     ledger.close()

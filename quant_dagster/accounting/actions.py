@@ -188,8 +188,6 @@ def _enter(connection: Connection, event: Event, *, at: datetime, actor: str) ->
     after = replay(event.symbol, fills_of(connection, event.symbol), [*known, event])
     # An event that changes nothing now may do so once a late fill is known: it leaves a line all the same.
     lines = difference(held, after) or [Line(Account.SECURITIES, ZERO, event.symbol, ZERO, held.currency)]
-    if not any(line.symbol for line in lines):
-        lines.append(Line(Account.SECURITIES, ZERO, event.symbol, ZERO, held.currency))
     post(connection, event.transaction_id, lines, session=event.session, at=at)
     key, payload = event.transaction_id, event.payload()
     audit.append(connection, key, event.kind, actor=actor, at=at, session=event.session, payload=payload)

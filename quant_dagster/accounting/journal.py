@@ -125,7 +125,8 @@ class Journal:
             self._newest[fill.symbol] = place
         else:
             # Something that happened later is in the books already: they are made anew in the order of time.
-            self._write_fills()
+            self.connection.execute(fills.insert(), self._fills)
+            self._fills = []
             after = self._recomputed(fill.symbol)
         self._standings[fill.symbol] = replace(before, holding=after)
         self._post(fill, before.holding, after)
@@ -180,11 +181,6 @@ class Journal:
 
     def _recomputed(self, symbol: str) -> Holding:
         return replay(symbol, fills_of(self.connection, symbol), events_of(self.connection, [symbol]).get(symbol, ()))
-
-    def _write_fills(self) -> None:
-        if self._fills:
-            self.connection.execute(fills.insert(), self._fills)
-            self._fills = []
 
     def _next_sequence(self) -> int:
         if self._sequence is None:

@@ -29,10 +29,6 @@ class Lot:
     quantity: Decimal
     cost: Decimal
 
-    @property
-    def unit_cost(self) -> Decimal:
-        return self.cost / self.quantity
-
 
 @dataclass(frozen=True)
 class ClosedLot:

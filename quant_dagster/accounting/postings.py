@@ -111,8 +111,7 @@ def rows_of(
 
 def post(connection: Connection, transaction_id: str, lines: Sequence[Line], *, session: date, at: datetime) -> None:
     """Enter one transaction that belongs to no execution."""
-    if rows := rows_of(transaction_id, lines, session=session, at=at, execution_id=None):
-        connection.execute(postings.insert(), rows)
+    connection.execute(postings.insert(), rows_of(transaction_id, lines, session=session, at=at, execution_id=None))
 
 
 @dataclass(frozen=True)

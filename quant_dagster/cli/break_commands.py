@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from quant_dagster.cli.control_commands import Actor, Reason
-from quant_dagster.cli.options import Json, Limit, open_context
+from quant_dagster.cli.options import Json, Limit, open_context, open_existing
 from quant_dagster.errors import ConfigurationError, ControlError, OrderError
-from quant_dagster.execution.reconciliation.breaks import BreakKind, BreakState
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 BreakId = Annotated[str, typer.Argument(metavar="BREAK", help="Id as 'quant broker breaks' has it, or its start.")]
 _BREAK_COLUMNS = ["break_id", "kind", "symbol", "ours", "theirs", "detail"]
-_WITH_AMOUNTS = (BreakKind.POSITION, BreakKind.CASH, BreakKind.COMMISSION)
 
 
 def register(app: typer.Typer) -> None:
@@ -71,9 +69,9 @@ def breaks(
     """What did not agree with the broker and waits for a person, and when the two were compared last."""
     from quant_dagster.cli.output import console, print_json, print_rows
     from quant_dagster.execution.reconciliation.record import open_breaks
-    from quant_dagster.operations.report_reconciliation import every_break, newest_runs
+    from quant_dagster.operations.report.reconciliation import every_break, newest_runs
 
-    context = reading()
+    context = open_existing()
     with context.ledger.read() as connection:
         rows = every_break(connection, limit) if every else open_breaks(connection)[:limit]
         runs = newest_runs(connection, 1)
@@ -95,7 +93,7 @@ def propose(identifier: BreakId, json: Json = False) -> None:
     from quant_dagster.cli.output import print_facts
     from quant_dagster.execution.reconciliation import balancing
 
-    context = reading()
+    context = open_existing()
     break_id = _break(context, identifier)
     with context.ledger.read() as connection:
         entry = balancing.propose(connection, break_id)
@@ -119,9 +117,8 @@ def balance(
     from quant_dagster.execution.reconciliation import balancing
 
     each = None if price is None else _price(price)
-    context = reading()
+    context = open_existing()
     break_id = _break(context, identifier)
-    _require_fresh(context, break_id)
     entry = balancing.balance(
         context.ledger,
         break_id,
@@ -141,7 +138,7 @@ def accept(identifier: BreakId, actor: Actor, reason: Reason, json: Json = False
     from quant_dagster.cli.output import print_facts
     from quant_dagster.execution.reconciliation import balancing
 
-    context = reading()
+    context = open_existing()
     break_id = _break(context, identifier)
     balancing.accept(
         context.ledger,
@@ -157,7 +154,7 @@ def accept(identifier: BreakId, actor: Actor, reason: Reason, json: Json = False
 def _break(context: TradingContext, beginning: str) -> str:
     """The id of the break that begins so; of several, the open one."""
     from quant_dagster.execution.reconciliation.record import open_breaks
-    from quant_dagster.operations.report_reconciliation import every_break
+    from quant_dagster.operations.report.reconciliation import every_break
 
     with context.ledger.read() as connection:
         waiting = [row["break_id"] for row in open_breaks(connection)]
@@ -169,30 +166,6 @@ def _break(context: TradingContext, beginning: str) -> str:
         if found:
             raise ControlError(f"{len(found)} breaks begin with '{beginning}'; write more of the id")
     raise ControlError(f"there is no break '{beginning}'; 'quant broker breaks --all' lists them")
-
-
-def _require_fresh(context: TradingContext, break_id: str) -> None:
-    """Refuse an amount that an entry made since the newest comparison may have changed.
-
-    A fill that is booked or taken out moves the position and the cash; whoever balances those as well as they were
-    before enters the same difference twice.
-    """
-    from quant_dagster.operations.report_reconciliation import every_break, newest_runs
-
-    with context.ledger.read() as connection:
-        rows = every_break(connection)
-        row = next(one for one in rows if one["break_id"] == break_id)
-        runs = newest_runs(connection, broker=row["broker"])
-    if row["kind"] not in _WITH_AMOUNTS or not runs:
-        return
-    for one in rows:
-        entered = one["kind"] == BreakKind.FILL and one["state"] == BreakState.BALANCED
-        related = row["kind"] == BreakKind.CASH or one["symbol"] == row["symbol"]
-        if entered and related and one["broker"] == row["broker"] and one["closed_at"] >= runs[0]["recorded_at"]:
-            raise ControlError(
-                f"fill {one['reference']} was corrected after the newest comparison, so this {row['kind']} may agree "
-                "by now: 'quant broker reconcile' first (the trading daemon, where it runs, compares by itself)"
-            )
 
 
 def _mode(context: TradingContext) -> dict[str, str]:
@@ -207,7 +180,7 @@ def _mode(context: TradingContext) -> dict[str, str]:
 
 def _session(context: TradingContext) -> date:
     """The session an entry is made in: the one whose comparison is the newest."""
-    from quant_dagster.operations.report_reconciliation import newest_runs
+    from quant_dagster.operations.report.reconciliation import newest_runs
 
     with context.ledger.read() as connection:
         runs = newest_runs(connection, broker=context.broker.name)
@@ -238,11 +211,4 @@ def ready() -> TradingContext:
     """For commands that ask the broker or change something."""
     context: TradingContext = open_context()
     context.open_ledger()
-    return context
-
-
-def reading() -> TradingContext:
-    """For commands that only look: they make no ledger."""
-    context: TradingContext = open_context()
-    context.ledger.require_current()
     return context

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from quant_dagster.cli import break_commands
-from quant_dagster.cli.break_commands import reading, ready, short
+from quant_dagster.cli.break_commands import ready, short
 from quant_dagster.cli.control_commands import Actor
-from quant_dagster.cli.options import Json, Limit
+from quant_dagster.cli.options import Json, Limit, open_existing
 from quant_dagster.errors import ConfigurationError
 
 app = typer.Typer(help="The broker: connection, account, unknown orders, reconciliation.", no_args_is_help=True)
@@ -22,7 +22,7 @@ def status(limit: Limit = 10, json: Json = False) -> None:
     from quant_dagster.cli.output import print_facts, print_json, print_rows
     from quant_dagster.cycle.handover import broker_status
 
-    context = reading()
+    context = open_existing()
     facts, changes = broker_status(context, limit)
     if json:
         print_json({**facts, "connection": changes})
@@ -75,7 +75,7 @@ def unknown(json: Json = False) -> None:
     from quant_dagster.cli.output import print_rows
     from quant_dagster.execution import foreign
 
-    context = reading()
+    context = open_existing()
     with context.ledger.read() as connection:
         rows = foreign.unresolved(connection)
     columns = ["broker", "kind", "reference", "symbol", "side", "quantity", "price", "detail", "recorded_at"]

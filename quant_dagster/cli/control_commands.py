@@ -50,7 +50,11 @@ def kill(actor: Actor = "unnamed", reason: Reason = "no reason given", json: Jso
             raise error from None
         engage(ledger, settings, settings.home, actor=actor, reason=reason, automatic=False)
     file = str(kill_file(settings.risk.kill_switch, settings.home))
-    print_facts({"killed": True, "file": file}, title="Killed", as_json=json)
+    facts = {"killed": True, "file": file}
+    if not json:
+        facts["mode"] = settings.risk.kill_switch.mode
+        facts["to start again"] = "remove the file; then an operator: 'quant control set NORMAL' (docs/control.md)"
+    print_facts(facts, title="Killed", as_json=json)
 
 
 @control_app.command()
@@ -78,11 +82,20 @@ def set_(
     from quant_dagster.cli.control_api import control_facts, parse_mode
     from quant_dagster.cli.output import print_facts
     from quant_dagster.risk.control import needs_operator, set_mode
+    from quant_dagster.risk.operators import registered
 
     wanted = parse_mode(mode)
     settings, ledger = _open()
     ledger.upgrade()
-    passphrase = ask_passphrase(f"Passphrase of {actor}") if needs_operator(ledger, wanted) else None
+    passphrase = None
+    if needs_operator(ledger, wanted):
+        with ledger.read() as connection:
+            if not any(one.revoked_at is None for one in registered(connection)):
+                raise ControlError(
+                    f"only an operator may loosen the mode to {wanted.name}, and there is none yet: "
+                    "'quant operators add NAME' registers the first"
+                )
+        passphrase = ask_passphrase(f"Passphrase of {actor}")
     set_mode(ledger, wanted, person=actor, reason=reason, passphrase=passphrase, settings=settings)
     print_facts(control_facts(ledger, settings), title="Control mode", as_json=json)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from quant_dagster.cli.options import Json, Limit, SessionOption, open_context, parse_day
+from quant_dagster.cli.options import Json, Limit, SessionOption, open_existing, parse_day
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ def show(
     from quant_dagster.cli.output import print_rows
     from quant_dagster.execution.quality.best_execution import By, summary
 
-    rows = _rows(_ready(), session, since)
+    rows = _rows(open_existing(), session, since)
     if by is not None:
         columns = ["group", "orders", "fills", "value", "filled", "cost_bps", "arrival_bps", "arrival_low",
                    "arrival_high", "vwap_bps", "close_bps", "improved", "partly_filled", "unfilled"]  # fmt: skip
@@ -71,7 +71,7 @@ def measure(
     from quant_dagster.cycle.execution_quality import measure_execution
     from quant_dagster.cycle.session import newest_session
 
-    context = _ready()
+    context = open_existing()
     last = parse_day(session, "--session") or newest_session(context, context.now())
     first = parse_day(since, "--since") or last
     done = [
@@ -98,7 +98,7 @@ def estimate(
     from quant_dagster.cycle.session import newest_session
 
     name, direction, shares = symbol.upper(), _side(side), _shares(quantity)
-    context = _ready()
+    context = open_existing()
     day = parse_day(session, "--session") or newest_session(context, context.now())
     done = estimate_order(context, name, direction, shares, day)
     facts: dict[str, Any] = asdict(done) | {"session": day, **asdict(cost_facts(context, name, day))}
@@ -116,7 +116,7 @@ def model(json: Json = False) -> None:
     from quant_dagster.cycle.execution_quality import cost_model
 
     formula = "spread * half spread + impact * volatility * sqrt(quantity / daily volume), basis points"
-    facts = asdict(cost_model(_ready())) | {"cost": formula}
+    facts = asdict(cost_model(open_existing())) | {"cost": formula}
     print_facts(facts, title="Cost model", as_json=json)
 
 
@@ -136,7 +136,7 @@ def report(
     from quant_dagster.execution.quality.best_execution import summaries, worst
     from quant_dagster.storage.types import canonical_json
 
-    context = _ready()
+    context = open_existing()
     rows = _rows(context, session, since)
     if not rows:
         raise LedgerError("no order of those sessions was measured: run 'quant costs measure' for them")
@@ -155,13 +155,6 @@ def report(
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
-
-
-def _ready() -> TradingContext:
-    """A context whose ledger can be read."""
-    context: TradingContext = open_context()
-    context.ledger.require_current()
-    return context
 
 
 def _rows(context: TradingContext, session: str | None, since: str | None) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from quant_dagster.cli.options import (
     StartOption,
     Symbols,
     open_context,
+    open_existing,
     parse_day,
     parse_symbols,
 )
@@ -32,19 +33,9 @@ def bars(
     json: Json = False,
 ) -> None:
     """A symbol's bars, newest last; with --as-known-on as they were known then, restatements undone."""
-    columns = [
-        "session",
-        "open",
-        "high",
-        "low",
-        "close",
-        "volume",
-        "vendor",
-        "level_factor",
-        "vendor_change",
-        "known_at",
-    ]
-    _show("bars", columns, f"Bars of {symbol}", [symbol], start, end, as_known_on, limit, json)
+    columns = ["session", "open", "high", "low", "close", "volume", "vendor", "level_factor", "vendor_change",
+               "known_at"]  # fmt: skip
+    _show_symbol("bars", columns, "Bars", symbol, start, end, as_known_on, limit, json)
 
 
 @app.command()
@@ -58,7 +49,7 @@ def raw(
 ) -> None:
     """What every vendor sent for a symbol."""
     columns = ["session", "vendor", "open", "high", "low", "close", "volume", "known_at", "row_hash"]
-    _show("raw_prices", columns, f"Raw prices of {symbol}", [symbol], start, end, as_known_on, limit, json)
+    _show_symbol("raw_prices", columns, "Raw prices", symbol, start, end, as_known_on, limit, json)
 
 
 @app.command()
@@ -179,7 +170,7 @@ def progress(
 
     if state is not None and state not in list(LoadState):
         raise ConfigurationError(f"--state '{state}' is unknown; choose from {', '.join(LoadState)}")
-    with _ready().ledger.read() as connection:
+    with open_existing().ledger.read() as connection:
         rows = [asdict(one) for one in read(connection, vendor) if state is None or one.state == state]
     columns = ["vendor", "symbol", "state", "first", "last", "sessions", "detail"]
     print_rows(rows[:limit], columns, title="Progress of loading", as_json=json)
@@ -232,17 +223,8 @@ def instruments(
     master = context.instruments
     wanted = parse_symbols(symbols) or list(master.symbols)
     rows = [asdict(terms) for symbol in wanted for terms in master.history(symbol)]
-    columns = [
-        "symbol",
-        "valid_from",
-        "valid_to",
-        "tick_size",
-        "lot_size",
-        "multiplier",
-        "currency",
-        "exchange",
-        "source",
-    ]
+    columns = ["symbol", "valid_from", "valid_to", "tick_size", "lot_size", "multiplier", "currency", "exchange",
+               "source"]  # fmt: skip
     print_rows(rows[:limit] if not json else rows, columns, title="Instruments", as_json=json)
 
 
@@ -263,7 +245,7 @@ def quarantine(
     from quant_dagster.errors import ConfigurationError
     from quant_dagster.market_data import quarantine as rules
 
-    context = _ready()
+    context = open_existing()
     if release is not None or place is not None:
         if not actor or not reason:
             raise ConfigurationError("--release and --place need --actor and --reason")
@@ -279,6 +261,17 @@ def quarantine(
     print_rows(rows, columns, title="Quarantine", as_json=json)
 
 
+def _show_symbol(table: str, columns: list[str], title: str, symbol: str, *options: Any) -> None:
+    """A symbol's rows; where the lake has none at all, how to load them is said on standard error."""
+    from quant_dagster.cli.output import errors
+
+    symbol = symbol.upper()
+    found = _show(table, columns, f"{title} of {symbol}", [symbol], *options)
+    if not found and open_context().lake.read(table, columns=["session"], symbols=[symbol]).is_empty():
+        hint = f"no {title.lower()} of {symbol} in the lake: 'quant backfill' loads what the universe names"
+        errors.print(hint, style="yellow", markup=False, soft_wrap=True)
+
+
 def _show(
     table: str,
     columns: list[str],
@@ -290,7 +283,8 @@ def _show(
     limit: int,
     as_json: bool,
     where: Any = None,
-) -> None:
+) -> int:
+    """Show the newest rows; how many there are in all."""
     from quant_dagster.cli.output import print_rows
 
     known_on = parse_day(as_known_on, "--as-known-on")
@@ -304,9 +298,5 @@ def _show(
     )
     title = title if known_on is None else f"{title} as known on {known_on}"
     print_rows(frame.tail(limit).to_dicts(), columns, title=title, as_json=as_json)
-
-
-def _ready() -> Any:
-    context = open_context()
-    context.ledger.require_current()
-    return context
+    height: int = frame.height
+    return height

@@ -21,6 +21,7 @@ from quant_dagster.errors import ConfigurationError, DataUnavailableError
 if TYPE_CHECKING:
     import polars as pl
 
+    from quant_dagster.cycle.context import TradingContext
     from quant_dagster.execution.gateway.bar_market import BarMarket
     from quant_dagster.execution.gateway.bars import SymbolBars
     from quant_dagster.execution.gateway.gateway import Gateway
@@ -42,6 +43,12 @@ def simulate(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 4002,
     bars: Annotated[
         Path | None, typer.Option("--bars", help="Parquet file of 1-minute bars; default: the lake.")
+    ] = None,
+    vendor: Annotated[
+        str | None,
+        typer.Option(
+            "--vendor", help="Daily bars of this vendor instead, kept out of the lake: the desk must not know them yet."
+        ),
     ] = None,
     column: Annotated[
         list[str] | None,
@@ -71,13 +78,20 @@ def simulate(
     if not 0 < participation <= 1:
         raise ConfigurationError(f"--participation {participation} is not above 0 and at most 1")
     day = parse_day(session, "--session")
-    found = _from_file(bars, _columns(column or []), time_zone, day) if bars is not None else _from_lake(day)
+    if bars is not None and vendor is not None:
+        raise ConfigurationError("--bars and --vendor both say what is traded: name one")
+    if bars is not None:
+        found = _from_file(bars, _columns(column or []), time_zone, day)
+    elif vendor is not None:
+        found = _from_vendor(vendor, day)
+    else:
+        found = _from_lake(day)
     market = _market(found, Decimal(str(participation)), Decimal(str(spread_bps)))
     if not market.instruments:
         raise DataUnavailableError(
             "every symbol", "the simulated gateway", market.session, market.session,
             "its bars have no open, high, low and volume (closes alone are no market): give a file of minutes with "
-            "--bars, or load some with 'quant intraday load'",
+            "--bars, a vendor that has them with --vendor, or load some with 'quant intraday load'",
         )  # fmt: skip
     begin = datetime.combine(market.session, _clock_time(start), _ZONE)
     gateway = Gateway(
@@ -141,9 +155,37 @@ def _from_file(path: Path, columns: dict[str, str], time_zone: str, day: date | 
     return _Found(minute_bars(of_session(frame, chosen)), chosen, path.name)
 
 
+def _from_vendor(name: str, day: date | None) -> _Found:
+    """A vendor's daily bars, asked for now."""
+    from quant_dagster.market_data.calendars import FIRST_DAY
+
+    context = open_context()
+    vendor = next((one for one in context.vendors if one.name == name), None)
+    if vendor is None:
+        known = ", ".join(one.name for one in context.vendors)
+        raise ConfigurationError(f"--vendor '{name}' is not one that universe '{context.universe.name}' has: {known}")
+    first, last = (
+        (day - _HISTORY["bars"], day) if day else (FIRST_DAY, context.calendar.latest_completed(context.now()))
+    )
+    rows = vendor.daily_bars(context.symbols, first, last).rows
+    newest: date = rows["session"].max()
+    return _Found(_by_the_day(context, rows, day or newest), day or newest, f"{name}'s daily bars")
+
+
+def _by_the_day(context: TradingContext, rows: pl.DataFrame, session: date) -> dict[str, SymbolBars]:
+    """Daily bars; those of the session that is traded as minutes on the way of its day."""
+    from quant_dagster.execution.gateway.bars import daily_bars, minute_by_minute
+
+    days = [one for one in rows["session"].unique().to_list() if context.calendar.is_session(one)]
+    opens = {one: context.calendar.open_time(one) for one in days}
+    closes = {one: context.calendar.close_time(one) for one in days}
+    bars = daily_bars(rows.filter(rows["session"].is_in(days)), opens, closes)
+    return minute_by_minute(bars, context.calendar.open_time(session))
+
+
 def _from_lake(day: date | None) -> _Found:
     """The lake's minutes of the session, else its daily bars."""
-    from quant_dagster.execution.gateway.bars import daily_bars, minute_bars
+    from quant_dagster.execution.gateway.bars import minute_bars
 
     context = open_context()
     newest: dict[str, date] = {}
@@ -158,10 +200,7 @@ def _from_lake(day: date | None) -> _Found:
         rows = context.lake.read(table, start=chosen - back, end=chosen)
         if table == "intraday_bars":
             return _Found(minute_bars(_one_vendor(rows, chosen)), chosen, "the lake's minutes")
-        days = rows["session"].unique().to_list()
-        opens = {one: context.calendar.open_time(one) for one in days}
-        closes = {one: context.calendar.close_time(one) for one in days}
-        return _Found(daily_bars(rows, opens, closes), chosen, "the lake's daily bars")
+        return _Found(_by_the_day(context, rows, chosen), chosen, "the lake's daily bars")
     there = ", ".join(f"{table} up to {last}" for table, last in newest.items()) or "nothing"
     raise DataUnavailableError(
         "any symbol", "the lake", day, day, f"it has {there}; name a session it has, or a file with --bars"

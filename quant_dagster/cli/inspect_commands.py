@@ -15,7 +15,7 @@ from quant_dagster.cli.options import (
     Limit,
     SessionOption,
     Symbols,
-    open_context,
+    open_existing,
     parse_day,
     parse_symbols,
 )
@@ -34,7 +34,7 @@ def status(as_known_on: AsKnownOn = None, json: Json = False) -> None:
     from quant_dagster.risk.permission import read_permission
     from quant_dagster.storage import ledger_tables as t
 
-    context = _ready()
+    context = open_existing()
     known_on = parse_day(as_known_on, "--as-known-on")
     upto = known_on or date.max
     allowed = read_permission(context.ledger, context.settings, context.home)
@@ -74,7 +74,8 @@ def status(as_known_on: AsKnownOn = None, json: Json = False) -> None:
         "bars_symbols": bars["symbol"].n_unique(),
         "bars_newest": bars["session"].max(),
     }
-    print_facts(facts, title="Status", as_json=json)
+    shown = facts if json else {name: value for name, value in facts.items() if value not in (None, [], {})}
+    print_facts(shown, title="Status", as_json=json)
 
 
 def decisions(
@@ -119,7 +120,7 @@ def orders(
         _list(select(table), table, columns, "Orders", session, symbols, limit, json)
         return
     day, names = parse_day(session, "--session"), parse_symbols(symbols)
-    with _ready().ledger.read() as connection:
+    with open_existing().ledger.read() as connection:
         found = [
             order
             for order in order_log.as_known_on(connection, known_on)
@@ -172,7 +173,7 @@ def pnl(as_known_on: AsKnownOn = None, limit: Limit = 60, json: Json = False) ->
     from quant_dagster.cli.output import print_rows
     from quant_dagster.storage.ledger_tables import account_snapshots as table
 
-    context = _ready()
+    context = open_existing()
     upto = parse_day(as_known_on, "--as-known-on") or date.max
     query = select(table).where(table.c.session <= upto).order_by(table.c.session)
     with context.ledger.read() as connection:
@@ -196,7 +197,7 @@ def lineage(
     from quant_dagster.cli.output import console, print_json
     from quant_dagster.operations.lineage import fill_lineage
 
-    context = _ready()
+    context = open_existing()
     found = fill_lineage(context.ledger, context.lake, fill_id, parse_day(as_known_on, "--as-known-on"))
     if json:
         print_json(found)
@@ -264,13 +265,6 @@ def _bar_branch(branch: Any, found: dict[str, Any]) -> None:
         branch.add(f"vendor row {raw['row_hash']} of {raw['vendor']}, known at {raw['known_at']:%Y-%m-%d %H:%M %Z}")
 
 
-def _ready() -> Any:
-    """A context whose ledger can be read."""
-    context = open_context()
-    context.ledger.require_current()
-    return context
-
-
 def _list(
     query: Select[Any],
     table: Table,
@@ -295,6 +289,6 @@ def _list(
     if names is not None:
         query = query.where(table.c.symbol.in_(names))
     query = query.order_by(table.c.session.desc(), table.c.symbol.desc()).limit(limit)
-    with _ready().ledger.read() as connection:
+    with open_existing().ledger.read() as connection:
         rows = [dict(row) for row in connection.execute(query).mappings()]
     print_rows(rows[::-1], columns, title=title, as_json=as_json)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quant_dagster.cli.control_commands import Actor, Reason
-from quant_dagster.cli.options import Json, Limit, open_context
-from quant_dagster.cli.risk_commands import ready
+from quant_dagster.cli.options import Json, Limit, open_context, open_existing
 from quant_dagster.errors import ConfigurationError, QuantError, RiskError
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def lockouts(
     from quant_dagster.errors import DataUnavailableError
     from quant_dagster.risk.account_rules.lockouts import active
 
-    context = ready()
+    context = open_existing()
     try:
         at = as_of(context)
     except DataUnavailableError:  # a desk that has decided nothing yet may be locked
@@ -110,7 +109,7 @@ def release(
     from quant_dagster.risk import operators
     from quant_dagster.risk.account_rules import lockouts as locked
 
-    context = ready()
+    context = open_existing()
     identifier = _lockout(context, lockout)
     operators.authenticate(context.ledger, actor, ask_passphrase(f"Passphrase of {actor}"))
     with context.ledger.write() as connection:
@@ -126,7 +125,7 @@ def actions(limit: Limit = 40, json: Json = False) -> None:
     from quant_dagster.cli.output import print_rows
     from quant_dagster.risk.actions import every
 
-    with ready().ledger.read() as connection:
+    with open_existing().ledger.read() as connection:
         rows = [_told(action) for action in every(connection)[-limit:]]
     columns = ["requested_at", "kind", "symbol", "actor", "state", "wants", "tried", "reason"]
     print_rows(rows, columns, title="Risk actions", as_json=json)
@@ -136,7 +135,7 @@ def act(json: Json = False) -> None:
     """Do now what automatic actions want: flatten in an emergency, go on with every action at work."""
     from quant_dagster.cycle.risk_actions import act as carry_on
 
-    _print_acted(carry_on(ready()), json)
+    _print_acted(carry_on(open_existing()), json)
 
 
 def close(actor: Actor, reason: Reason, symbol: OfSymbol = None, json: Json = False) -> None:
@@ -243,7 +242,7 @@ def _request(kind: ActionKind, actor: str, reason: str, symbol: str | None, as_j
 
     if not actor.strip() or not reason.strip():
         raise ConfigurationError("an action needs the name of a person (--actor) and a reason (--reason)")
-    context = ready()
+    context = open_existing()
     session = newest_valued(context)
     cycle = SessionCycle(context, session)
     name = None if symbol is None else symbol.upper()
@@ -295,8 +294,8 @@ def _look(context: TradingContext, as_json: bool) -> None:
     from quant_dagster.cycle.panic_watch import watch_panic
     from quant_dagster.cycle.risk_actions import act as carry_on
     from quant_dagster.errors import DataUnavailableError
-    from quant_dagster.operations.execution_alerts import execution_alerts
-    from quant_dagster.operations.risk_alerts import risk_alerts
+    from quant_dagster.operations.alerts.execution import execution_alerts
+    from quant_dagster.operations.alerts.risk import risk_alerts
     from quant_dagster.risk.permission import enforce_kill
 
     kills = enforce_kill(context.ledger, context.settings, context.home)

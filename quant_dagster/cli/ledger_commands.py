@@ -6,10 +6,10 @@ import typer
 
 from quant_dagster.cli.options import Json, open_context
 
-ledger_app = typer.Typer(help="The ledger's schema.")
+app = typer.Typer(help="The ledger's schema.")
 
 
-@ledger_app.command()
+@app.command()
 def upgrade(json: Json = False) -> None:
     """Bring the ledger to the revision this program needs."""
     from quant_dagster.cli.output import print_facts
@@ -19,7 +19,7 @@ def upgrade(json: Json = False) -> None:
     print_facts(facts, title="Ledger upgraded", as_json=json)
 
 
-@ledger_app.command()
+@app.command()
 def check(json: Json = False) -> None:
     """Is the ledger at the right revision, with the schema the program defines? Exit code 1 when not."""
     from quant_dagster.cli.output import print_facts

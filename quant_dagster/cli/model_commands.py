@@ -136,7 +136,15 @@ def models(json: Json = False) -> None:
                 "drifted": registered.get(name, {}).get("drifted"),
             }
         )
-    print_rows(rows, list(rows[0]), title=f"Models; weights: {weights.source}", as_json=json)
+    shown = rows if json else [row | {"weight": _weighed(row["weight"])} for row in rows]
+    print_rows(shown, list(rows[0]), title=f"Models; weights: {weights.source}", as_json=json)
+
+
+def _weighed(weights: dict[str, float]) -> str:
+    """Weights by horizon, in words."""
+    return ", ".join(
+        f"{weight:.2f} ({horizon} session{'s' if horizon != '1' else ''})" for horizon, weight in weights.items()
+    )
 
 
 def _names(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from quant_dagster.cli.options import Json, Symbols, UniverseOption, open_context
+from quant_dagster.errors import ConfigurationError
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +31,10 @@ def metrics(
         return
     import time
 
-    server = serve(context, port)
+    try:
+        server = serve(context, port)
+    except OSError as error:
+        raise ConfigurationError(f"--serve {port}: 127.0.0.1:{port} cannot be listened on: {error.strerror}") from None
     errors.print(f"http://127.0.0.1:{port}/metrics (Ctrl-C stops)")
     try:
         while True:

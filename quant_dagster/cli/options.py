@@ -99,3 +99,10 @@ def open_context(symbols: str | None = None, progress: Any = None, **options: An
     settings = load_settings(overrides(**options))
     configure_logging(settings.home)
     return TradingContext(settings, symbols=parse_symbols(symbols), progress=progress or no_progress)
+
+
+def open_existing(symbols: str | None = None, progress: Any = None, **options: Any) -> Any:
+    """The same for commands that only look: the ledger is there and current, and none is made."""
+    context = open_context(symbols, progress, **options)
+    context.ledger.require_current()
+    return context

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from quant_dagster.cli.control_commands import Actor, Reason
-from quant_dagster.cli.options import Json, open_context
+from quant_dagster.cli.options import Json, open_existing
 from quant_dagster.errors import ConfigurationError, OrderError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def show(order: OrderId, json: Json = False) -> None:
     """Everything that happened to an order, in the order it happened; of an algorithm's order, its slices too."""
     from quant_dagster.cli.output import print_facts, print_rows
 
-    context = _ready()
+    context = open_existing()
     with context.ledger.read() as connection:
         kind, identifier = _identify(connection, order)
         facts, events, slices = _history(connection, kind, identifier)
@@ -86,7 +86,7 @@ def cancel(order: OrderId, actor: Actor, reason: Reason = "a person's word", jso
     from quant_dagster.execution.algorithms.parents import ParentEventKind
 
     actor = _name(actor)
-    context = _ready()
+    context = open_existing()
     with context.ledger.read() as connection:
         kind, identifier = _identify(connection, order)
     if kind == "parent":
@@ -109,7 +109,7 @@ def modify(
     from quant_dagster.cycle.order_entry import modify_order
 
     actor = _name(actor)
-    context = _ready()
+    context = open_existing()
     with context.ledger.read() as connection:
         _, identifier = _identify(connection, order)
     if quantity is None and limit is None:
@@ -142,11 +142,12 @@ def _enter(
     from quant_dagster.cli.output import print_facts
     from quant_dagster.cycle.order_entry import enter_order
     from quant_dagster.execution.algorithms.parents import Algorithm
+    from quant_dagster.operations.alerts.risk import words
 
     actor = _name(actor)
     if algorithm is not None and algorithm not in (*Algorithm, "none"):
         raise ConfigurationError(f"--algorithm '{algorithm}' is not one of {', '.join(Algorithm)}, none")
-    context = _ready()
+    context = open_existing()
     done = enter_order(
         context,
         symbol.upper(),
@@ -161,6 +162,7 @@ def _enter(
         "outcome": done.verdict.outcome.value,
         "approved": done.verdict.approved_quantity,
         "reasons": list(done.verdict.reasons),
+        "because": [words(code) for code in done.verdict.reasons],
         "worked": done.worked,
     }
     print_facts(facts, title=f"{side.value.capitalize()} {quantity} {symbol.upper()}", as_json=as_json)
@@ -170,7 +172,7 @@ def _enter(
 
 def _step_in(order: str, kind: ParentEventKind, actor: str, reason: str, *, as_json: bool) -> None:
     actor = _name(actor)
-    context = _ready()
+    context = open_existing()
     with context.ledger.read() as connection:
         what, identifier = _identify(connection, order)
     if what != "parent":
@@ -245,9 +247,3 @@ def _number(text: str, what: str) -> Decimal:
     if not value.is_finite() or value <= 0:
         raise ConfigurationError(f"{what} '{text}' must be a positive number")
     return value
-
-
-def _ready() -> TradingContext:
-    context: TradingContext = open_context()
-    context.ledger.require_current()
-    return context

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from rich import box
@@ -57,7 +58,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, tit
 
 
 def print_facts(facts: Mapping[str, Any], *, title: str, as_json: bool) -> None:
-    """Names and values."""
+    """Names and values; in the table "–" is what is not known or not there, "none" an empty list."""
     if as_json:
         print_json(dict(facts))
         return
@@ -65,7 +66,8 @@ def print_facts(facts: Mapping[str, Any], *, title: str, as_json: bool) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name.replace("_", " "), _cell(value))
+        empty = "–" if value is None or value == "" else "none"
+        table.add_row(name.replace("_", " "), _cell(value) or empty)
     console.print(table)
 
 
@@ -104,6 +106,8 @@ def _cell(value: Any) -> str:
         if number.is_integer() and abs(number) < 1e15:
             return f"{number:,.0f}"
         return f"{number:,.2f}" if abs(number) >= 100 else f"{number:,.4f}"
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if value.tzinfo else f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, (list, tuple)):
         return ", ".join(str(item) for item in value)
     if isinstance(value, dict):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from quant_dagster.cli.options import Json, Limit, SessionOption, open_context, parse_day
+from quant_dagster.cli import intervention_commands
+from quant_dagster.cli.options import Json, Limit, SessionOption, open_existing, parse_day
 
 if TYPE_CHECKING:
     from datetime import date
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from quant_dagster.cycle.context import TradingContext
 
 app = typer.Typer(help="Risk: measures, stress, limits, account rules, lockouts, automatic actions.")
+intervention_commands.register(app)
 
 OfSession = Annotated[str | None, typer.Argument(metavar="[SESSION]", help="YYYY-MM-DD; default: the newest valued.")]
 
@@ -38,7 +40,7 @@ def report(
     from quant_dagster.cli.output import console, print_facts, print_json, print_rows
     from quant_dagster.cycle.risk_report import risk_report
 
-    context = ready()
+    context = open_existing()
     done = risk_report(context, _session(context, session))
     measures, parts = done.measures.to_dicts(), _contributions(done.contributions)
     facts: dict[str, Any] = {
@@ -72,7 +74,7 @@ def stress(session: OfSession = None, json: Json = False) -> None:
     from quant_dagster.cli.output import console, print_json, print_rows
     from quant_dagster.cycle.stress_report import stress_report
 
-    context = ready()
+    context = open_existing()
     done = stress_report(context, _session(context, session))
     rows = [
         row | {"of_equity": None if row["profit"] is None else row["profit"] / row["equity"]}
@@ -101,8 +103,7 @@ def backtest(
     first = parse_day(start, "--start")
     portfolio: Literal["account", "equal_weight"] = "account" if account else "equal_weight"
     with progress_bar(quiet=json) as progress:
-        context = open_context(progress=progress)
-        context.ledger.require_current()
+        context = open_existing(progress=progress)
         frame = var_backtest(context, _newest_bars(context, session), portfolio, first)
     columns = ["method", "confidence", "sessions", "missing", "exceedances", "expected", "kupiec_p", "independence_p",
                "conditional_coverage_p", "zone", "shortfall_statistic", "shortfall_p"]  # fmt: skip
@@ -124,7 +125,7 @@ def limits(session: OfSession = None, json: Json = False) -> None:
     from quant_dagster.cli.output import print_rows
     from quant_dagster.cycle.limit_use import limit_use
 
-    context = ready()
+    context = open_existing()
     day = _session(context, session)
     rows = [asdict(one) | {"used": one.used} for one in limit_use(context, day)]
     columns = ["code", "about", "value", "limit", "used", "setting"]
@@ -139,7 +140,7 @@ def rules(json: Json = False) -> None:
     from quant_dagster.cli.output import console, print_rows
     from quant_dagster.cycle.limit_use import as_of, rule_use
 
-    context = ready()
+    context = open_existing()
     at = as_of(context)
     rows = [asdict(one) for one in rule_use(context, at)]
     columns = ["rule", "enabled", "settings", "value", "lockouts"]
@@ -160,7 +161,7 @@ def verdicts(
     from sqlalchemy import select
 
     from quant_dagster.cli.output import print_rows
-    from quant_dagster.operations.risk_alerts import words
+    from quant_dagster.operations.alerts.risk import words
     from quant_dagster.risk.gate import Outcome
     from quant_dagster.storage.ledger_tables import risk_events as table
 
@@ -172,7 +173,7 @@ def verdicts(
     if rejected:
         query = query.where(table.c.outcome == Outcome.REJECTED.value)
     query = query.order_by(table.c.session.desc(), table.c.recorded_at.desc(), table.c.symbol.desc()).limit(limit)
-    with ready().ledger.read() as connection:
+    with open_existing().ledger.read() as connection:
         rows = [dict(row) for row in connection.execute(query).mappings()][::-1]
     for row in rows:
         row["because"] = [words(code) for code in row["reasons"]]
@@ -182,13 +183,6 @@ def verdicts(
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
-
-
-def ready() -> TradingContext:
-    """A context whose ledger can be read."""
-    context: TradingContext = open_context()
-    context.ledger.require_current()
-    return context
 
 
 def _session(context: TradingContext, text: str | None) -> date:

@@ -15,6 +15,7 @@ from quant_dagster.cli.options import (
     StartOption,
     Symbols,
     open_context,
+    open_existing,
     parse_day,
     parse_symbols,
 )
@@ -80,8 +81,7 @@ def attribution(
     from quant_dagster.cycle.signal_selection import attribution as of
     from quant_dagster.strategies.attribution import shares
 
-    context = open_context()
-    context.ledger.require_current()
+    context = open_existing()
     day = parse_day(session, "--session")
     first, last = (day, day) if day is not None else (parse_day(start, "--start"), parse_day(end, "--end"))
     found = of(context, first, last)

@@ -39,8 +39,8 @@ def trade(
     from quant_dagster.cli.trading_commands import tell
     from quant_dagster.cycle import dead_man
     from quant_dagster.cycle.trading_daemon import TradingDaemon
-    from quant_dagster.operations.execution_alerts import execution_alerts
-    from quant_dagster.operations.risk_alerts import risk_alerts
+    from quant_dagster.operations.alerts.execution import execution_alerts
+    from quant_dagster.operations.alerts.risk import risk_alerts
 
     context = open_context(symbols, universe=universe)
     context.open_ledger()

@@ -24,12 +24,13 @@ from quant_dagster.cli.options import (
     VendorPath,
     Workers,
     open_context,
+    open_existing,
     parse_day,
 )
 
 if TYPE_CHECKING:
     from quant_dagster.cycle.context import TradingContext
-    from quant_dagster.operations.notifications import Alert
+    from quant_dagster.operations.alerts.notifications import Alert
 
 
 def register(app: typer.Typer) -> None:
@@ -113,9 +114,9 @@ def cycle(
     from quant_dagster.cli.output import errors, print_facts, print_json, print_rows, progress_bar
     from quant_dagster.cycle.run import run_cycle
     from quant_dagster.cycle.session import newest_session
-    from quant_dagster.operations.execution_alerts import execution_alerts
-    from quant_dagster.operations.model_alerts import model_alerts
-    from quant_dagster.operations.risk_alerts import risk_alerts
+    from quant_dagster.operations.alerts.execution import execution_alerts
+    from quant_dagster.operations.alerts.models import model_alerts
+    from quant_dagster.operations.alerts.risk import risk_alerts
 
     with progress_bar(quiet=json) as progress:
         context = open_context(
@@ -170,6 +171,7 @@ def replay(
         return
     columns = ["session", "repeated", "BUY", "SELL", "HOLD", "REJECT", "orders", "fills", "expired", "equity"]
     print_rows(rows, columns, title=f"Replay of {len(rows)} sessions, {len(context.symbols)} symbols", as_json=False)
+    console.print("Orders of a session fill from the next session on.")
     done = sum(not report.repeated for report in reports)
     if not done:
         console.print("Every session had been traded before: nothing was decided, ordered or filled again.")
@@ -192,8 +194,7 @@ def report(
     from quant_dagster.cli.output import print_facts
     from quant_dagster.storage.ledger_tables import cycles
 
-    context = open_context(universe=universe)
-    context.ledger.require_current()
+    context = open_existing(universe=universe)
     with context.ledger.read() as connection:
         upto = parse_day(as_known_on, "--as-known-on") or date.max
         query = select(cycles.c.session).where(cycles.c.session <= upto).order_by(cycles.c.session)
@@ -210,19 +211,18 @@ def marts(
 ) -> None:
     """Rebuild the SQL models under QUANT_HOME/marts and run their tests; exit code 1 when a test fails."""
     from quant_dagster.cli.output import print_rows
-    from quant_dagster.operations import sql_models
-    from quant_dagster.operations.sql_project import SqlProject
-    from quant_dagster.operations.sql_tests import Severity
+    from quant_dagster.operations.sql import database
+    from quant_dagster.operations.sql.project import SqlProject
+    from quant_dagster.operations.sql.tests import Severity
 
-    context = open_context()
-    context.ledger.require_current()
+    context = open_existing()
     folder = context.home / "marts"
     project = SqlProject.load(variables={"minimum_quality_score": context.settings.quality.minimum_score})
-    built = sql_models.run(project, context.lake, context.ledger, folder)
-    tests = sql_models.run_tests(project, context.lake, context.ledger)
+    built = database.run(project, context.lake, context.ledger, folder)
+    tests = database.run_tests(project, context.lake, context.ledger)
     failed = [test for test in tests if not test.passed]
     if export_sources:
-        sql_models.export_sources(project, context.lake, context.ledger, folder / "sources")
+        database.export_sources(project, context.lake, context.ledger, folder / "sources")
     rows = [
         {
             "model": model.name,
@@ -241,7 +241,7 @@ def marts(
 def tell(context: TradingContext, alerts: Sequence[Alert]) -> int:
     """Send what people should hear; the cycle does not fail because Slack does. Returns how many were sent."""
     from quant_dagster.cli.output import errors
-    from quant_dagster.operations.notifications import NotificationError, Notifier
+    from quant_dagster.operations.alerts.notifications import NotificationError, Notifier
 
     notifier = Notifier(context.settings.notifications, context.ledger)
     told = 0
@@ -254,7 +254,7 @@ def tell(context: TradingContext, alerts: Sequence[Alert]) -> int:
 
 
 def _write_report(context: TradingContext, days: list[date]) -> Path:
-    from quant_dagster.operations.report import write_report
+    from quant_dagster.operations.report.page import write_report
 
     return write_report(
         context.ledger,

@@ -29,8 +29,8 @@ def watch(universe: UniverseOption = None, json: Json = False) -> None:
 
     from quant_dagster.cli.output import print_facts
     from quant_dagster.cycle.vendor_watch import watch_vendors
-    from quant_dagster.operations.market_alerts import market_alerts
-    from quant_dagster.operations.notifications import Notifier
+    from quant_dagster.operations.alerts.market import market_alerts
+    from quant_dagster.operations.alerts.notifications import Notifier
 
     context = open_context(universe=universe)
     found = watch_vendors(context)

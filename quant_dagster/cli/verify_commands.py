@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from quant_dagster.cli.options import AsKnownOn, Json, open_context, parse_day, parse_symbols
+from quant_dagster.cli.options import AsKnownOn, Json, open_context, open_existing, parse_day, parse_symbols
 
 app = typer.Typer(help="Check the store, the ledger and the audit chain; exit code 1 when something is wrong.")
 
@@ -102,7 +102,12 @@ def ledger(json: Json = False) -> None:
     from quant_dagster.operations.verification import verify_ledger
 
     report = verify_ledger(open_context().ledger)
-    facts = {"sound": report.sound, "counts": report.counts, "problems": list(report.problems)}
+    facts = {
+        "sound": report.sound,
+        "counts": report.counts,
+        "problems": list(report.problems),
+        "open_items": list(report.open_items),
+    }
     print_facts(facts, title="Ledger", as_json=json)
     _exit(report.sound)
 
@@ -113,8 +118,7 @@ def audit(json: Json = False) -> None:
     from quant_dagster.cli.output import print_facts
     from quant_dagster.observability.audit import verify
 
-    context = open_context()
-    context.ledger.require_current()
+    context = open_existing()
     report = verify(context.ledger)
     facts = {"intact": report.intact, "rows": report.rows, "problems": list(report.problems)}
     print_facts(facts, title="Audit log", as_json=json)

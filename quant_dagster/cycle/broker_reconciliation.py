@@ -119,7 +119,7 @@ def _still(context: TradingContext, session: date) -> Theirs:
         after = context.broker.executions(None)
         if before == after and all(one.commission is not None for one in after):
             if context.desk.holder is not None:
-                context.desk.enter(after)
+                context.desk.collector.enter(after)
             return Theirs(context.broker.open_orders(), after, account, session)
     raise BrokerError(
         broker.name, "executions came in, or their commissions were not told, all the while: compared again in a moment"

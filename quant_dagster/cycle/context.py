@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quant_dagster.accounting import books
+from quant_dagster.cycle.market_watch import MarketWatch
 from quant_dagster.errors import ConfigurationError, DataUnavailableError
 from quant_dagster.execution import order_log
 from quant_dagster.execution.broker import Broker, RemoteBroker
 from quant_dagster.execution.brokers.paper import PaperBroker
-from quant_dagster.execution.desk import ExecutionDesk, as_approved
-from quant_dagster.execution.pricing import MarketPricing
+from quant_dagster.execution.desk import ExecutionDesk
+from quant_dagster.execution.pricing import MarketPricing, as_approved
 from quant_dagster.market_data import failover, instruments
 from quant_dagster.market_data.calendars import ExchangeCalendar, exchange_calendar
 from quant_dagster.market_data.failover import GUARD_PREFIX
@@ -254,14 +255,11 @@ class TradingContext:
     @cached_property
     def desk(self) -> ExecutionDesk:
         """Orders between the ledger and the broker."""
-        from quant_dagster.cycle.market_watch import MarketWatch
-
-        watch, risk = MarketWatch(self), self.settings.risk
         market = MarketPricing(
-            watch.quote,
+            self.market_watch().quote,
             self._tick_size,
             offset=self.settings.execution.limit_offset,
-            collar=risk.price_collar,
+            collar=self.settings.risk.price_collar,
             now=self.market_now,
         )
         return ExecutionDesk(
@@ -274,6 +272,10 @@ class TradingContext:
             currency=self.settings.portfolio.currency,
             patience=self.settings.execution.connection.answer_seconds,
         )
+
+    def market_watch(self) -> MarketWatch:
+        """The market as the broker tells of it, from now on."""
+        return MarketWatch(self.broker, self.calendar, session=self.trading_session, now=self.market_now)
 
     def market_now(self) -> datetime:
         """The time orders are worked by: the clock's, or the broker's where ``execution.clock`` says so."""

@@ -1,7 +1,7 @@
 """How the orders of a trading session were executed: measured from ledger and lake, and stored in the ledger.
 
 Belongs here: which orders and which data. Does not: the measures (``execution.quality``), what is shown of them
-(``cli.cost_commands``, ``operations.report_execution``).
+(``cli.cost_commands``, ``operations.report.execution``).
 """
 
 from __future__ import annotations

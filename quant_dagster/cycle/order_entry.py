@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -13,7 +13,7 @@ from quant_dagster.cycle.account_watch import newest_valued
 from quant_dagster.cycle.gatekeeping import Gatekeeper, closing_instant
 from quant_dagster.cycle.handover import connected, handed_over
 from quant_dagster.cycle.ordering import OrderMaker
-from quant_dagster.errors import OrderError
+from quant_dagster.errors import BrokerError, BrokerUnavailableError, OrderError
 from quant_dagster.execution import order_log, requests, verdicts
 from quant_dagster.execution.algorithms.parents import Algorithm
 from quant_dagster.execution.broker import RemoteBroker
@@ -63,13 +63,13 @@ def enter_order(
         The symbol has no price in that session, or the order was entered before.
     """
     from quant_dagster.cycle.inputs import approval_inputs
-    from quant_dagster.cycle.session import SessionCycle
+    from quant_dagster.cycle.session_data import SessionData
 
     settings = context.settings
     context.open_ledger()
     session = newest_valued(context)
-    cycle = SessionCycle(context, session)
-    inputs = approval_inputs(context, session, cycle.panel)
+    data = SessionData(context, session)
+    inputs = approval_inputs(context, session, data.panel)
     volatility = {state.symbol: state.forecast_volatility for state in inputs.states}.get(symbol)
     maker = OrderMaker.of_settings(context, session)
     if algorithm is not None:
@@ -77,14 +77,8 @@ def enter_order(
     maker.prepare()
     with context.ledger.write() as connection:
         now = context.ledger.now()
-        gate = Gatekeeper(
-            connection,
-            settings,
-            inputs,
-            cycle.value(connection),
-            decided_at=closing_instant(context.calendar, session),
-            now=now,
-        )
+        at, account = closing_instant(context.calendar, session), data.value(connection)
+        gate = Gatekeeper(connection, settings, inputs, account, decided_at=at, now=now)
         facts = gate.facts.get(symbol)
         if facts is None:
             known = ", ".join(sorted(gate.facts)[:20])
@@ -151,3 +145,19 @@ def carry_out(context: TradingContext, order_id: str, wanted: Mapping[str, Any],
     limit = order.limit_price if wanted["limit_price"] is None else Decimal(wanted["limit_price"])
     after = context.desk.modify(order_id, session, quantity=quantity, limit_price=limit)
     return f"{after.status}: {plain(after.quantity)} at {'market' if after.limit_price is None else after.limit_price}"
+
+
+def carry_out_requests(context: TradingContext) -> Iterator[str]:
+    """Do what people asked for while the trading daemon holds the connection; says of each what came of it."""
+    with context.ledger.read() as connection:
+        asked = requests.waiting(connection)
+    for one in asked:
+        try:
+            outcome = carry_out(context, one.order_id, one.wanted, context.trading_session())
+        except BrokerUnavailableError:
+            raise  # asked again when the connection is back
+        except (OrderError, BrokerError) as error:
+            outcome = str(error)
+        with context.ledger.write() as connection:
+            requests.conclude(connection, one, outcome, at=context.ledger.now())
+        yield f"{one.actor} asked to {one.wanted['kind']} order {one.order_id}: {outcome}"

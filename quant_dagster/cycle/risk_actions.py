@@ -70,33 +70,27 @@ def act(context: TradingContext, session: date | None = None) -> Acted:
         What may be traded cannot be told: nothing was ordered.
     """
     from quant_dagster.cycle.inputs import approval_inputs
-    from quant_dagster.cycle.session import SessionCycle
+    from quant_dagster.cycle.session_data import SessionData
 
     settings = context.settings
     context.open_ledger()
     enforce_kill(context.ledger, settings, context.home)
     chosen = session or newest_valued(context)
     mode = read_permission(context.ledger, settings, context.home).mode
-    cycle = SessionCycle(context, chosen)
+    data = SessionData(context, chosen)
     if mode is ControlMode.EMERGENCY:
         with context.ledger.write() as connection:
-            request_flat(connection, context, chosen, cycle.prices(connection))
+            request_flat(connection, context, chosen, data.prices(connection))
     withdrawn = withdraw(context, chosen, mode)
     with context.ledger.read() as connection:
         pending = actions.working(connection)
     if not pending:
         return Acted(chosen, mode, withdrawn)
-    inputs = approval_inputs(context, chosen, cycle.panel)
+    inputs = approval_inputs(context, chosen, data.panel)
     with context.ledger.write() as connection:
         now = context.ledger.now()
-        gate = Gatekeeper(
-            connection,
-            settings,
-            inputs,
-            cycle.value(connection),
-            decided_at=closing_instant(context.calendar, chosen),
-            now=now,
-        )
+        at, account = closing_instant(context.calendar, chosen), data.value(connection)
+        gate = Gatekeeper(connection, settings, inputs, account, decided_at=at, now=now)
         made = advance(connection, gate, settings, chosen, now)
         left = tuple(actions.working(connection))
     sent = 0 if handed_over(context) else _submit(context, chosen)

@@ -18,7 +18,7 @@ from quant_dagster.cycle.risk_report import risk_report
 from quant_dagster.cycle.session import SessionCycle
 from quant_dagster.cycle.stress_report import stress_report
 from quant_dagster.cycle.var_backtest import backtest_all
-from quant_dagster.errors import DataUnavailableError
+from quant_dagster.errors import ConfigurationError, DataUnavailableError
 from quant_dagster.execution.broker import SimulatedVenue
 
 _T = TypeVar("_T")
@@ -145,4 +145,11 @@ def replay_sessions(context: TradingContext, sessions: int, end: date | None) ->
     if not isinstance(newest, date):
         raise DataUnavailableError("every symbol", "every vendor", None, last, "no bars up to there")
     # Twice the calendar days hold more than enough sessions; the surplus is cut.
-    return context.calendar.session_dates(newest - timedelta(days=2 * sessions + 14), newest)[-sessions:]
+    first = max(context.settings.market_data.history_start, newest - timedelta(days=2 * sessions + 14))
+    days = context.calendar.session_dates(first, newest)[-sessions:]
+    if len(days) < sessions:
+        raise ConfigurationError(
+            f"{sessions} sessions up to {newest} would begin before market_data.history_start, {first}: there are "
+            f"{len(days)}"
+        )
+    return days

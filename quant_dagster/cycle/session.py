@@ -6,16 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from functools import cached_property
 
-import numpy as np
 import polars as pl
 from sqlalchemy import Connection, select
 
-from quant_dagster.accounting import books
 from quant_dagster.accounting.actions import accrue_borrow
-from quant_dagster.accounting.snapshots import AccountSnapshot, Mark, record_snapshot, stored_snapshot, value_account
+from quant_dagster.accounting.snapshots import Mark, record_snapshot, value_account
 from quant_dagster.cycle import history
 from quant_dagster.cycle.account_watch import watch_account
 from quant_dagster.cycle.approval import Approval, approve, refuse_older_session
@@ -33,34 +30,27 @@ from quant_dagster.cycle.reconciling import reconcile_range
 from quant_dagster.cycle.registry import register_models, store_importance
 from quant_dagster.cycle.restatement import rebuild_restated
 from quant_dagster.cycle.risk_actions import withdraw
+from quant_dagster.cycle.session_data import SessionData
 from quant_dagster.cycle.signal_selection import measure_alphas, settings_now
 from quant_dagster.errors import DataUnavailableError
 from quant_dagster.execution import order_log
-from quant_dagster.execution.broker import RemoteBroker, SessionBar, SimulatedVenue
-from quant_dagster.execution.costs import PRICE_STEP
+from quant_dagster.execution.broker import RemoteBroker, SimulatedVenue
 from quant_dagster.execution.desk import Settlement
 from quant_dagster.features.compute import FeatureFrame, to_long
 from quant_dagster.market_data.calendars import FIRST_DAY
-from quant_dagster.market_data.ingest import load_panel
-from quant_dagster.market_data.panel import Panel
 from quant_dagster.observability import audit
 from quant_dagster.risk.control import ControlMode, escalate
 from quant_dagster.risk.permission import enforce_kill, read_permission
 from quant_dagster.storage.ledger import insert_new
 from quant_dagster.storage.ledger_tables import cycles, decisions
-from quant_dagster.storage.types import money
 from quant_dagster.strategies.decisions import cycle_id
 from quant_dagster.strategies.performance import allocations
 from quant_dagster.strategies.router import signal_frame
 
 _VOLUME_WINDOW = 20
-_RECENT_SESSIONS = 250
-_NEWEST_SESSIONS = 5
-_MOST_MISSING = 5
-"""Sessions without a single bar that are borne among the last 250; none among the newest five."""
 
 
-class SessionCycle:
+class SessionCycle(SessionData):
     """The stages of one session.
 
     Parameters
@@ -72,12 +62,7 @@ class SessionCycle:
     """
 
     def __init__(self, context: TradingContext, session: date) -> None:
-        if not context.calendar.is_session(session):
-            raise DataUnavailableError(
-                "every symbol", context.universe.exchange, session, session, "the exchange is closed that day"
-            )
-        self.context = context
-        self.session = session
+        super().__init__(context, session)
         self.cycle_id = cycle_id(context.settings.strategy, context.settings.mode, session)
 
     # -- state ------------------------------------------------------------------------------------------------------
@@ -150,34 +135,6 @@ class SessionCycle:
         reconcile_range(self.context, self._asked_for()[0], self.session)
         return scores.filter(pl.col("session") == self.session)
 
-    @cached_property
-    def symbols(self) -> tuple[str, ...]:
-        """What this session is about: the universe's members on its day, and what is held of those that left."""
-        members = self.context.symbols_on(self.session)
-        if len(members) == len(self.context.symbols):
-            return members
-        with self.context.ledger.read() as connection:
-            held = {symbol for symbol, one in books.balances(connection).holdings.items() if one.quantity}
-        return tuple(symbol for symbol in self.context.symbols if symbol in held or symbol in members)
-
-    @cached_property
-    def panel(self) -> Panel:
-        """Every bar up to this session.
-
-        Raises
-        ------
-        DataUnavailableError
-            The newest sessions are missing for every symbol: what follows would be computed across a hole.
-        """
-        panel = load_panel(self.context.lake, self.symbols, self.session)
-        self._refuse_holes(panel)
-        return panel
-
-    @cached_property
-    def bars(self) -> Mapping[str, SessionBar]:
-        """This session's bars per symbol."""
-        return self._bars_of(self.session)
-
     # -- execution of earlier orders ----------------------------------------------------------------------------------
 
     def settle(self) -> Settlement:
@@ -198,7 +155,7 @@ class SessionCycle:
         oldest = min((order.session for order in open_orders), default=self.session)
         for session in context.calendar.session_dates(oldest, self.session):
             if session > oldest or session == self.session:
-                bars = self._bars_of(session)
+                bars = self.bars_of(session)
                 if not bars and session > oldest:
                     # Showing a venue an empty session would expire every day order for want of data.
                     raise DataUnavailableError(
@@ -220,7 +177,7 @@ class SessionCycle:
         context = self.context
         with context.ledger.write() as connection:
             now = context.ledger.now()
-            marks = self._marks(connection)
+            marks = self.marks(connection)
             self._charge_borrow(connection, marks, now)
             record_snapshot(connection, marks, self.session, at=now)
             snapshot = value_account(connection, marks, self.session)
@@ -239,20 +196,6 @@ class SessionCycle:
         days = (self.session - context.calendar.previous_session(self.session)).days
         prices = {symbol: mark.price for symbol, mark in marks.items()}
         accrue_borrow(connection, self.session, prices=prices, annual_rates={}, days=days, at=now, default_rate=rate)
-
-    def account(self) -> AccountSnapshot:
-        """The account at this session's closes: as recorded then, else valued now."""
-        with self.context.ledger.read() as connection:
-            recorded = stored_snapshot(connection, self.session)
-            return recorded or value_account(connection, self._marks(connection), self.session)
-
-    def value(self, connection: Connection) -> AccountSnapshot:
-        """The account at this session's closes, on a transaction's connection; nothing is stored."""
-        return value_account(connection, self._marks(connection), self.session)
-
-    def prices(self, connection: Connection) -> dict[str, Decimal]:
-        """The newest close up to this session of everything held."""
-        return {symbol: mark.price for symbol, mark in self._marks(connection).items()}
 
     # -- views ------------------------------------------------------------------------------------------------------
 
@@ -350,20 +293,6 @@ class SessionCycle:
         start = max(FIRST_DAY, self.session - timedelta(days=2 * overlap + 14))
         return self.context.calendar.session_dates(start, self.session)[-overlap - 1 :]
 
-    def _refuse_holes(self, panel: Panel) -> None:
-        """A symbol that misses a session is scored for it; sessions that every symbol misses show in no panel."""
-        newest = panel.sessions[-_RECENT_SESSIONS:]
-        expected = self.context.calendar.sessions(newest[0].astype(object), self.session)[-_RECENT_SESSIONS:]
-        missing = np.setdiff1d(expected, newest)
-        if len(missing) > _MOST_MISSING or bool(np.isin(missing, expected[-_NEWEST_SESSIONS:]).any()):
-            raise DataUnavailableError(
-                "every symbol",
-                ", ".join(vendor.name for vendor in self.context.vendors),
-                missing[0].astype(object),
-                missing[-1].astype(object),
-                f"{len(missing)} of the last {len(expected)} sessions have no bar at all; run 'quant backfill'",
-            )
-
     def _require_last_session(self) -> None:
         if self.panel.last_session != self.session:
             raise DataUnavailableError(
@@ -373,40 +302,6 @@ class SessionCycle:
                 self.session,
                 f"the newest bars are of {self.panel.last_session}; run 'quant backfill' or choose that session",
             )
-
-    def _bars_of(self, session: date) -> dict[str, SessionBar]:
-        lake = self.context.lake
-        version = lake.version("bars") or 0
-        rows = lake.read("bars", start=session, end=session)
-        return {
-            row["symbol"]: SessionBar(
-                symbol=row["symbol"],
-                session=session,
-                open=row["open"],
-                high=row["high"],
-                low=row["low"],
-                close=row["close"],
-                volume=row["volume"],
-                vendor=row["vendor"],
-                row_hash=row["row_hash"],
-                lake_version=version,
-                tick_size=terms.tick_size if terms is not None else PRICE_STEP,
-            )
-            for row in rows.iter_rows(named=True)
-            for terms in (self.context.instruments.find(row["symbol"], session),)
-        }
-
-    def _marks(self, connection: Connection) -> dict[str, Mark]:
-        """The newest close up to this session of everything held."""
-        held = [symbol for symbol, holding in books.balances(connection).holdings.items()]
-        marks = {s: Mark(money(bar.close), self.session) for s, bar in self.bars.items() if s in held}
-        if missing := [symbol for symbol in held if symbol not in marks]:
-            rows = self.context.lake.read(
-                "bars", columns=["symbol", "session", "close"], symbols=missing, end=self.session
-            ).drop_nulls("close")
-            for row in rows.group_by("symbol").tail(1).iter_rows(named=True):
-                marks[row["symbol"]] = Mark(money(row["close"]), row["session"])
-        return marks
 
 
 def newest_session(context: TradingContext, now: datetime) -> date:

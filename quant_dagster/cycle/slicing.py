@@ -33,7 +33,7 @@ from quant_dagster.storage.types import plain
 
 if TYPE_CHECKING:
     from quant_dagster.cycle.context import TradingContext
-    from quant_dagster.cycle.session import SessionCycle
+    from quant_dagster.cycle.session_data import SessionData
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,17 @@ class Slicer:
         self.market = market
 
     @cached_property
-    def _cycle(self) -> SessionCycle:
-        from quant_dagster.cycle.session import SessionCycle
+    def _data(self) -> SessionData:
+        from quant_dagster.cycle.session_data import SessionData
 
-        return SessionCycle(self.context, self.decided)
+        return SessionData(self.context, self.decided)
 
     @cached_property
     def _inputs(self) -> ApprovalInputs:
         """What the gate knows of the market: the decided session's closes; read once."""
         from quant_dagster.cycle.inputs import approval_inputs
 
-        return approval_inputs(self.context, self.decided, self._cycle.panel)
+        return approval_inputs(self.context, self.decided, self._data.panel)
 
     def work(self, now: datetime) -> Sliced:
         """Start, slice and end what is due at ``now`` (the market's time)."""
@@ -117,15 +117,9 @@ class Slicer:
         inputs = self._inputs
         with context.ledger.write() as connection:
             now = context.ledger.now()
-            gate = Gatekeeper(
-                connection,
-                settings,
-                inputs,
-                self._cycle.value(connection),
-                decided_at=closing_instant(context.calendar, self.decided),
-                now=now,
-                slicing=(parent.parent_id, one.quantity),
-            )
+            at, account = closing_instant(context.calendar, self.decided), self._data.value(connection)
+            slicing = (parent.parent_id, one.quantity)
+            gate = Gatekeeper(connection, settings, inputs, account, decided_at=at, now=now, slicing=slicing)
             verdict = gate.check(_intent(parent, one))
             if verdict.outcome is Outcome.REJECTED:
                 return self._refused(connection, parent, one, verdict, now)

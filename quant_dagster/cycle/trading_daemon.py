@@ -11,13 +11,14 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, cast
+from datetime import date, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from quant_dagster.cycle.dead_man import DeadMan
+from quant_dagster.cycle.deadlines import has_deadline, overdue
 from quant_dagster.cycle.handover import DAEMON, STOPPED, await_answers, open_books_at_broker, require_right_account
-from quant_dagster.cycle.market_watch import MarketWatch
-from quant_dagster.cycle.order_entry import carry_out
+from quant_dagster.cycle.order_entry import carry_out_requests
 from quant_dagster.cycle.panic_watch import watch_panic
 from quant_dagster.cycle.slicing import Slicer, cancelled_slices
 from quant_dagster.errors import (
@@ -28,13 +29,13 @@ from quant_dagster.errors import (
     OrderError,
     RiskError,
 )
-from quant_dagster.execution import order_log, requests
+from quant_dagster.execution import order_log
 from quant_dagster.execution.algorithms import parent_log
 from quant_dagster.execution.broker import Changes, RemoteBroker
 from quant_dagster.execution.connection import Connection, ConnectionState, Transition
 from quant_dagster.execution.connection_log import record_transition
 from quant_dagster.execution.lease import renew_lease
-from quant_dagster.execution.orders import Order, OrderStatus
+from quant_dagster.execution.orders import OrderStatus
 from quant_dagster.risk.control import ControlMode
 from quant_dagster.risk.kill_switch.heartbeat import OK, beat
 from quant_dagster.risk.permission import enforce_kill, read_permission
@@ -103,7 +104,7 @@ class TradingDaemon:
         self._each_minute = each_minute
         self._stop: str | None = None
         self._slicer: Slicer | None = None
-        self._market = MarketWatch(context)
+        self._market = context.market_watch()
         self._next_minute = self._next_monitor = self._next_beat = self._next_reconciliation = 0.0
         self._checked_account = False
         self._last_trouble = self._last_reason = ""
@@ -183,7 +184,9 @@ class TradingDaemon:
             return
         if self._slicer is None or self._slicer.decided != decided:
             self._slicer = Slicer(self.context, decided, trading, self._market.view)
-            self._expire_unsent(decided)
+            for order in self.desk.expire_unsent(decided):
+                # What was approved in earlier sessions and never sent: its prices are old, it is not sent any more.
+                self._tell(f"order {order.client_order_id} ({order.symbol}) of {order.session} was never sent: expired")
             self._prepare()
         if read_permission(self.context.ledger, self.context.settings, self.context.home).mode is ControlMode.NORMAL:
             done = self._slicer.work(now)
@@ -206,7 +209,7 @@ class TradingDaemon:
         for notice in changes.notices:
             self._tell_once(notice)
         if not changes.reports and not changes.executions:
-            self.desk.conclude()
+            self.desk.collector.conclude()
             return
         done = self.desk.absorb(changes)
         self.report.fills += done.booked.new
@@ -245,7 +248,8 @@ class TradingDaemon:
         if self.connection.state is not ConnectionState.CONNECTED:
             return
         self._act_on_risk()
-        self._do_as_asked()
+        for line in carry_out_requests(self.context):
+            self._tell(line)
         self._enforce_deadlines(self.context.market_now())
         with self.context.ledger.read() as connection:
             unwanted = cancelled_slices(connection)
@@ -265,44 +269,10 @@ class TradingDaemon:
         if done.withdrawn or done.made:
             self._tell(f"{done.mode.name}: {done.withdrawn} orders withdrawn, {done.made} closing orders made")
 
-    def _do_as_asked(self) -> None:
-        """What people asked for while the connection is ours."""
-        with self.context.ledger.read() as connection:
-            asked = requests.waiting(connection)
-        for one in asked:
-            try:
-                outcome = carry_out(self.context, one.order_id, one.wanted, self.context.trading_session())
-            except BrokerUnavailableError:
-                raise  # asked again when the connection is back
-            except (OrderError, BrokerError) as error:
-                outcome = str(error)
-            with self.context.ledger.write() as connection:
-                requests.conclude(connection, one, outcome, at=self.context.ledger.now())
-            self._tell(f"{one.actor} asked to {one.wanted['kind']} order {one.order_id}: {outcome}")
-
     def _enforce_deadlines(self, now: datetime) -> None:
-        allowed = timedelta(seconds=self.execution.deadline_seconds)
-        with self.context.ledger.read() as connection:
-            open_orders = order_log.with_status(connection, order_log.OPEN)
-        trading = self.context.trading_session()
-        opens = self.context.calendar.open_time(trading)
-        for order in open_orders:
-            if not _has_deadline(order) or order.status is OrderStatus.PENDING_CANCEL or order.sent_at is None:
-                continue
-            if now < max(order.sent_at, opens) + allowed:
-                continue
-            price = "" if order.average_fill_price is None else f" at {plain(order.average_fill_price)}"
-            name = f"order {order.client_order_id} ({order.side} {plain(order.quantity)} {order.symbol})"
-            self._tell(
-                f"{name} is over its deadline of {self.execution.deadline_seconds:g} s with "
-                f"{plain(order.filled_quantity)} filled{price}: cancelling the rest"
-            )
+        for order, line in overdue(self.context, now):
+            self._tell(line)
             self._cancel((order.client_order_id,), "deadline")
-
-    def _expire_unsent(self, decided: date) -> None:
-        """What was approved in earlier sessions and never sent: its prices are old, it is not sent any more."""
-        for order in self.desk.expire_unsent(decided):
-            self._tell(f"order {order.client_order_id} ({order.symbol}) of {order.session} was never sent: expired")
 
     def _cancel(self, order_ids: tuple[str, ...], reason: str) -> None:
         if order_ids:
@@ -382,7 +352,7 @@ class TradingDaemon:
             if not self.keep_orders:
                 with self.context.ledger.read() as connection:
                     working = order_log.with_status(connection, order_log.OPEN)
-                ids = tuple(one.client_order_id for one in working if _has_deadline(one) and one.is_sent)
+                ids = tuple(one.client_order_id for one in working if has_deadline(one) and one.is_sent)
                 self._cancel(ids, "daemon_stopped")
                 self._await_cancels(ids, seconds)
             self._reconcile("stop")
@@ -402,14 +372,12 @@ class TradingDaemon:
             return False
         with self.context.ledger.read() as connection:
             working = order_log.with_status(connection, order_log.OPEN)
-        return not any(_has_deadline(one) and one.is_sent for one in working)
+        return not any(has_deadline(one) and one.is_sent for one in working)
 
-    @property
+    @cached_property
     def _first_session(self) -> date:
         """The session that traded first."""
-        if "_first" not in self.__dict__:
-            self.__dict__["_first"] = self.context.trading_session()
-        return cast("date", self.__dict__["_first"])
+        return self.context.trading_session()
 
     @property
     def _holder(self) -> str:
@@ -430,8 +398,3 @@ class TradingDaemon:
     def _tell(self, line: str) -> None:
         self.report.said.append(line)
         self._say(line)
-
-
-def _has_deadline(order: Order) -> bool:
-    """Protective stops and orders good till cancelled are meant to stay."""
-    return order.stop_price is None and order.time_in_force == "day"

@@ -50,6 +50,5 @@ def adopt_order(
     for kind in (OrderEventKind.SUBMITTING, OrderEventKind.ACCEPTED):
         payload = {"broker": broker, "broker_order_id": one.broker_order_id, "recovered": f"adopted by {actor}"}
         order_log.record(connection, OrderEvent(one.client_order_id, kind, session, payload), actor="desk", at=at)
-    reference = one.broker_order_id or one.client_order_id
-    foreign.resolve(connection, broker, "order", reference, state="adopted", actor=actor, at=at)
+    foreign.resolve_order(connection, broker, one, state="adopted", actor=actor, at=at)
     return order_log.get(connection, one.client_order_id)

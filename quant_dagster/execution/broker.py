@@ -7,14 +7,19 @@ Sending is never the end of it: an order whose fate is not known stays in flight
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from quant_dagster.accounting.books import Side
 from quant_dagster.execution.orders import Order
+from quant_dagster.execution.pricing import Quote
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class ReportedStatus(StrEnum):
@@ -263,4 +268,35 @@ class SimulatedVenue(Protocol):
 
     def split(self, symbol: str, change: Callable[[Decimal], Decimal], reference: str) -> None:
         """Change what is held of a symbol by a split, once per ``reference``."""
+        ...
+
+
+@runtime_checkable
+class BatchingVenue(Protocol):
+    """A broker in this process's hands that can take many orders in one transaction, or none of them."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Everything that is asked of it within counts when it ends, and only if it ends well."""
+        ...
+
+
+@runtime_checkable
+class QuotingBroker(Protocol):
+    """A broker that also tells prices."""
+
+    def snapshot(self, symbol: str) -> Quote | None:
+        """The market of a symbol now; None where the login has no data for it."""
+        ...
+
+    def history(self, symbol: str, start: datetime, end: datetime, bar_seconds: int) -> pl.DataFrame:
+        """Bars that begin in ``[start, end)``: at least ``volume``."""
+        ...
+
+
+@runtime_checkable
+class PreparingBroker(Protocol):
+    """A broker that can look up what it trades before it has to."""
+
+    def prepare(self, symbols: Sequence[str]) -> dict[str, str]:
+        """Look symbols up; says which cannot be traded, and why."""
         ...

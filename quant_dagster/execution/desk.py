@@ -1,52 +1,42 @@
-"""The execution desk: sends approved orders, finds out what became of them, and books what was filled.
+"""The execution desk: sends approved orders, cancels and changes them; what became of them `collecting` finds out.
 
 Every step can be repeated. An order is written as SUBMITTING before it is sent, with the number it goes under at the
 broker; after a crash the broker is asked for it, and only an order it has never seen is sent again, under the same
-number. An execution is recorded and booked in one transaction. What a broker does not answer stays in flight: nothing
-is concluded from silence.
+number.
+
+All that sends to a broker or cancels there is in this one module, for its length, so that nothing else can.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
 from decimal import Decimal
-from typing import Protocol, runtime_checkable
-
-from sqlalchemy import Connection
 
 from quant_dagster.accounting import books
 from quant_dagster.errors import OrderError
 from quant_dagster.execution import foreign, order_log, verdicts
 from quant_dagster.execution.adoption import adopt_order
-from quant_dagster.execution.booking import Booking, book_executions
+from quant_dagster.execution.booking import Booking
 from quant_dagster.execution.broker import (
+    BatchingVenue,
     Broker,
     BrokerOrder,
     Changes,
-    Execution,
-    OrderReport,
     ReportedStatus,
     SessionBar,
     SimulatedVenue,
 )
+from quant_dagster.execution.collecting import Collector
 from quant_dagster.execution.lease import broker_lease, require_lease
 from quant_dagster.execution.orders import Order, OrderEvent, OrderEventKind, OrderStatus
-from quant_dagster.execution.pricing import Pricing
-from quant_dagster.observability import audit
+from quant_dagster.execution.pricing import Pricing, as_approved
 from quant_dagster.risk.control import ControlMode
 from quant_dagster.storage.ledger import Ledger
 
-_CLOSING = {
-    ReportedStatus.CANCELED: OrderEventKind.CANCELED,
-    ReportedStatus.REJECTED: OrderEventKind.REJECTED,
-    ReportedStatus.EXPIRED: OrderEventKind.EXPIRED,
-}
 _UNSENT = (OrderStatus.APPROVED, OrderStatus.SUBMITTING)
-_FINAL = tuple(status for status in OrderStatus if status.is_final)
-_WORKING = tuple(status for status in order_log.OPEN if status not in _UNSENT)
 
 
 @dataclass(frozen=True)
@@ -70,20 +60,6 @@ class Synced:
     resolved: int = 0
     closed: int = 0
     orphans: int = 0
-
-
-@runtime_checkable
-class BatchingVenue(Protocol):
-    """A broker in this process's hands that can take many orders in one transaction, or none of them."""
-
-    def together(self) -> AbstractContextManager[None]:
-        """Everything that is asked of it within counts when it ends, and only if it ends well."""
-        ...
-
-
-def as_approved(order: Order) -> Pricing:
-    """An order goes out as it was approved."""
-    return Pricing(order.limit_price)
 
 
 class ExecutionDesk:
@@ -123,13 +99,10 @@ class ExecutionDesk:
         self.lease_seconds = lease_seconds
         self.pricing = pricing
         self.orphans = orphans
-        self.currency = currency
-        self.patience = patience
+        self.collector = Collector(ledger, broker, currency=currency, patience=patience)
         self._holder: str | None = None
         self._in_flight: set[str] = set()
         """Sent over the connection that is open now, and not yet acknowledged."""
-        self._answers: list[tuple[Order, OrderReport]] | None = None
-        """What a venue said of orders that it has not all taken yet; None while each is written down at once."""
 
     @contextmanager
     def leased(self, *, wait: float | None = None) -> Iterator[None]:
@@ -180,7 +153,7 @@ class ExecutionDesk:
             sent = self._send(session, before_session=True)
             if isinstance(self.broker, SimulatedVenue):
                 self.broker.trade_session(session, bars)
-            collected = self._collect(session)
+            collected = self.collector.collect(session)
             with self.ledger.read() as connection:
                 books.require_balance(connection)
         return Settlement(sent, *collected)
@@ -200,11 +173,9 @@ class ExecutionDesk:
         with self.leased():
             self._in_flight.clear()
             said, working = self.broker.executions(), self.broker.open_orders()
-            booked = self.enter(said)
-            with self.ledger.read() as connection:
-                half_sent = order_log.with_status(connection, (OrderStatus.SUBMITTING,))
-            resolved = sum(self._resolve(order) or self._expire_in_doubt(order, session) for order in half_sent)
-            closed = self._close_reported(session)
+            booked = self.collector.enter(said)
+            resolved = self.collector.resolve(session)
+            closed = self.collector.close_reported(session)
             orphans = self._orphans(working, session)
             with self.ledger.read() as connection:
                 books.require_balance(connection)
@@ -213,12 +184,12 @@ class ExecutionDesk:
     def absorb(self, changes: Changes) -> Synced:
         """Take in what the broker said of its own accord."""
         with self.leased():
-            booked = self.enter(changes.executions)
+            booked = self.collector.enter(changes.executions)
             closed = 0
             for report in changes.reports:
                 self._in_flight.discard(report.client_order_id)
-                closed += self._take(report)
-            self.conclude()
+                closed += self.collector.take(report)
+            self.collector.conclude()
             return Synced(booked, 0, closed, 0)
 
     # -- one order --------------------------------------------------------------------------------------------------
@@ -233,7 +204,7 @@ class ExecutionDesk:
             for order_id in client_order_ids:
                 with self.ledger.read() as connection:
                     order = order_log.get(connection, order_id)
-                if order.status in _FINAL:
+                if order.is_final:
                     continue
                 asked = self.broker.find(order_id) if order.status is not OrderStatus.APPROVED else None
                 if asked is None and order_id not in self._in_flight:
@@ -243,17 +214,17 @@ class ExecutionDesk:
                     cancelled += 1
                     continue
                 if asked is not None:
-                    self._acknowledge(order, asked)
+                    self.collector.acknowledge(order, asked)
                     with self.ledger.read() as connection:
                         order = order_log.get(connection, order_id)
-                    if order.status in _FINAL:
+                    if order.is_final:
                         continue  # the broker's first word on it was its last
                 if order.status is not OrderStatus.PENDING_CANCEL:
                     event = OrderEvent(order_id, OrderEventKind.PENDING_CANCEL, session, {"reason": reason})
                     self._record(event, "desk")
                 report = self.broker.cancel(order_id, session)
                 if report is not None and report.status is ReportedStatus.CANCELED:
-                    cancelled += self._close(report, OrderEventKind.CANCELED)
+                    cancelled += self.collector.close(report, OrderEventKind.CANCELED)
         return cancelled
 
     def cancel_at_broker(self, session: date) -> int:
@@ -302,7 +273,7 @@ class ExecutionDesk:
                 payload["limit_price"] = limit_price
             self._record(OrderEvent(client_order_id, OrderEventKind.PENDING_REPLACE, session, payload), "desk")
             self.broker.modify(order, quantity=quantity, limit_price=limit_price)
-            self.conclude()
+            self.collector.conclude()
             with self.ledger.read() as connection:
                 return order_log.get(connection, client_order_id)
 
@@ -322,7 +293,7 @@ class ExecutionDesk:
                 if order.status is OrderStatus.SUBMITTING:
                     report = self.broker.find(order.client_order_id)
                     if report is not None:  # seen; or, SENT, nobody can tell: it is not sent again on a guess
-                        self._acknowledge(order, report)
+                        self.collector.acknowledge(order, report)
                         continue
                 sent += self._send_one(order)
         return sent
@@ -337,13 +308,8 @@ class ExecutionDesk:
         if count < 2 or not isinstance(self.broker, BatchingVenue):
             yield
             return
-        self._answers = []
-        try:
-            with self.broker.together():
-                yield
-            self._acknowledge_all(self._answers)
-        finally:
-            self._answers = None
+        with self.collector.at_once(), self.broker.together():
+            yield
 
     def _send_one(self, order: Order) -> bool:
         if not self._may_send(order):
@@ -365,89 +331,35 @@ class ExecutionDesk:
         if report.status is ReportedStatus.SENT:
             self._in_flight.add(order.client_order_id)
         else:
-            self._acknowledge(order, report)
+            self.collector.acknowledge(order, report)
         return True
 
     def _submitting(self, order: Order, number: str, pricing: Pricing) -> Order:
         """Written down before it is sent, in one transaction with the last look at the lease and at the verdict."""
-        payload: dict[str, object] = {"broker": self.broker.name}
-        if number:
-            payload["broker_order_id"] = number
-        if pricing.limit_price is not None:
-            payload["limit_price"] = pricing.limit_price
-        if pricing.arrival_price is not None:
-            payload["arrival_price"] = pricing.arrival_price
-        if pricing.at is not None:
-            payload["sent_at"] = pricing.at.isoformat()
         with self.ledger.write() as connection:
             now = self.ledger.now()
             require_lease(connection, self.broker.name, self._holder, now)
             verdicts.require(connection, order)
-            event = OrderEvent(order.client_order_id, OrderEventKind.SUBMITTING, order.session, payload)
-            return order_log.record(connection, event, actor="desk", at=now)
+            return order_log.record(connection, self._sending(order, number, pricing), actor="desk", at=now)
 
     def _renumbered(self, order: Order, number: str) -> None:
         """The broker would have refused the number that was written down; it has never seen the order under it."""
-        payload: dict[str, object] = {"broker": self.broker.name, "broker_order_id": number}
-        kept = {"limit_price": order.limit_price, "arrival_price": order.arrival_price}
-        payload |= {name: value for name, value in kept.items() if value is not None}
-        if order.sent_at is not None:
-            payload["sent_at"] = order.sent_at.isoformat()
+        kept = Pricing(order.limit_price, order.arrival_price, order.sent_at)
         with self.ledger.write() as connection:
             if order_log.get(connection, order.client_order_id).status is not OrderStatus.SUBMITTING:
                 return
-            event = OrderEvent(order.client_order_id, OrderEventKind.SUBMITTING, order.session, payload)
-            order_log.record(connection, event, actor="desk", at=self.ledger.now())
+            order_log.record(connection, self._sending(order, number, kept), actor="desk", at=self.ledger.now())
 
-    def _resolve(self, order: Order) -> bool:
-        """Ask the broker for a half-sent order; says whether it knows it."""
-        report = self.broker.find(order.client_order_id)
-        if report is None or report.status is ReportedStatus.SENT:
-            return False
-        self._acknowledge(order, report)
-        return True
-
-    def _expire_in_doubt(self, order: Order, session: date) -> bool:
-        """A half-sent day order of a past day: over in any case, and whether it filled shows in the positions."""
-        if order.time_in_force != "day" or order.sent_at is None or order.sent_at.date() >= session:
-            return False
-        payload = {"reason": "its day is over, and the broker no longer knows whether it came"}
-        self._record(OrderEvent(order.client_order_id, OrderEventKind.EXPIRED, session, payload), "desk")
-        return True
-
-    def _acknowledge(self, order: Order, report: OrderReport) -> None:
-        """What the broker said first of an order. Fills and expiry that overtook it are collected after it."""
-        if report.status is ReportedStatus.SENT:
-            return
-        if self._answers is not None:
-            self._answers.append((order, report))
-            return
-        with self.ledger.write() as connection:
-            if order_log.get(connection, order.client_order_id).status is not OrderStatus.SUBMITTING:
-                return
-            order_log.record(connection, self._answer(order, report), actor="broker", at=self.ledger.now())
-
-    def _acknowledge_all(self, answers: Sequence[tuple[Order, OrderReport]]) -> None:
-        """As `_acknowledge`, in one transaction."""
-        with self.ledger.write() as connection:
-            now = self.ledger.now()
-            chain = audit.Buffer(connection)
-            recorder = order_log.Recorder(connection, chain, now)
-            recorder.expect(order.client_order_id for order, _ in answers)
-            for order, report in answers:
-                known = recorder.find(order.client_order_id)
-                if known is not None and known.status is OrderStatus.SUBMITTING:
-                    recorder.record(self._answer(order, report), actor="broker")
-            recorder.flush()
-            chain.flush()
-
-    def _answer(self, order: Order, report: OrderReport) -> OrderEvent:
-        """What the broker said first of an order, as an event."""
-        payload = {"broker": self.broker.name}
-        if report.status is ReportedStatus.REJECTED:
-            payload = {"reason": report.reason, **payload}
-            return OrderEvent(order.client_order_id, OrderEventKind.REJECTED, report.session, payload)
-        return OrderEvent(order.client_order_id, OrderEventKind.ACCEPTED, order.session, payload)
+    def _sending(self, order: Order, number: str, pricing: Pricing) -> OrderEvent:
+        payload = {
+            "broker": self.broker.name,
+            "broker_order_id": number or None,
+            "limit_price": pricing.limit_price,
+            "arrival_price": pricing.arrival_price,
+            "sent_at": None if pricing.at is None else pricing.at.isoformat(),
+        }
+        said = {name: value for name, value in payload.items() if value is not None}
+        return OrderEvent(order.client_order_id, OrderEventKind.SUBMITTING, order.session, said)
 
     def _may_send(self, order: Order) -> bool:
         """The control mode is read again at the last moment; an unreadable one sends nothing, no more than a verdict
@@ -470,120 +382,6 @@ class ExecutionDesk:
         event = OrderEvent(order.client_order_id, OrderEventKind.CANCELED, order.session, {"reason": reason})
         self._record(event, "risk")
 
-    # -- collecting -------------------------------------------------------------------------------------------------
-
-    def _collect(self, session: date) -> tuple[int, int, int]:
-        with self.ledger.read() as connection:
-            ids = [order.client_order_id for order in order_log.with_status(connection, _WORKING, until=session)]
-        said = [one for one in self.broker.executions(ids) if one.session <= session]
-        booked = self.enter(said)
-        expired = rejected = 0
-        for report in self.broker.reports(ids):
-            kind = _CLOSING.get(report.status)
-            if kind is None or report.session > session:
-                continue
-            if self._close(report, kind):
-                expired += kind is OrderEventKind.EXPIRED
-                rejected += kind is OrderEventKind.REJECTED
-        return booked.new, expired, rejected
-
-    def enter(self, executions: Sequence[Execution]) -> Booking:
-        """Book what a broker told of; what is booked already changes nothing."""
-        said = [
-            replace(
-                one, currency=self._foreign(one.currency), commission_currency=self._foreign(one.commission_currency)
-            )
-            for one in executions
-        ]
-        return book_executions(self.ledger, self.broker.name, said)
-
-    def _foreign(self, currency: str | None) -> str | None:
-        return None if currency == self.currency else currency
-
-    def _close_reported(self, session: date) -> int:
-        with self.ledger.read() as connection:
-            working = {one.client_order_id: one for one in order_log.with_status(connection, _WORKING)}
-        reports = self.broker.reports(list(working))
-        closed = sum(self._take(report) for report in reports)
-        for order_id in set(working) - {report.client_order_id for report in reports}:
-            closed += self._close_unheard_of(working[order_id], session)
-        closed += sum(self._close_with_less(report) for report in reports if report.status is ReportedStatus.FILLED)
-        return closed
-
-    def _close_with_less(self, report: OrderReport) -> bool:
-        """The broker is done with an order, and all executions it tells of come to less: one was taken back unheard."""
-        with self.ledger.read() as connection:
-            order = order_log.get(connection, report.client_order_id)
-        told = sum((one.quantity for one in self.broker.executions([order.client_order_id])), Decimal(0))
-        if order.is_final or told != order.filled_quantity or told >= order.quantity:
-            return False
-        payload = {"reason": "the broker is done with it, and an execution of it was taken back"}
-        self._record(OrderEvent(order.client_order_id, OrderEventKind.CANCELED, report.session, payload), "broker")
-        return True
-
-    def _close_unheard_of(self, order: Order, session: date) -> bool:
-        """An order we count as working and the broker does not know (any more)."""
-        if order.status is OrderStatus.PENDING_CANCEL and self.broker.find(order.client_order_id) is None:
-            kind, reason = OrderEventKind.CANCELED, "it never reached the broker"
-        elif order.time_in_force == "day" and order.sent_at is not None and order.sent_at.date() < session:
-            # Its day is over, and brokers forget a day's orders. What it filled unheard shows in the positions.
-            kind, reason = OrderEventKind.EXPIRED, "its day is over, the broker knows no more of it"
-        else:
-            return False
-        self._record(OrderEvent(order.client_order_id, kind, session, {"reason": reason}), "desk")
-        return True
-
-    def _take(self, report: OrderReport) -> bool:
-        """A broker's word on one order; says whether it closed it."""
-        with self.ledger.read() as connection:
-            order = order_log.find(connection, report.client_order_id)
-        if order is None or order.status in _FINAL:
-            return False
-        if order.status is OrderStatus.SUBMITTING and report.status is not ReportedStatus.SENT:
-            self._acknowledge(order, report)
-        kind = _CLOSING.get(report.status)
-        if kind is None or report.filled_quantity > order.filled_quantity:
-            return False  # works on, or its executions are still to come: they are booked first
-        return self._close(report, kind)
-
-    def _close(self, report: OrderReport, kind: OrderEventKind) -> bool:
-        with self.ledger.write() as connection:
-            if order_log.get(connection, report.client_order_id).status in _FINAL:
-                return False
-            event = OrderEvent(report.client_order_id, kind, report.session, {"reason": report.reason})
-            order_log.record(connection, event, actor="broker", at=self.ledger.now())
-            return True
-
-    def conclude(self) -> None:
-        """Look whether changes that were asked for have come about: they have when the broker works the order so.
-
-        One that it still works as it was after ``patience`` seconds did not.
-        """
-        with self.ledger.read() as connection:
-            pending = order_log.with_status(connection, (OrderStatus.PENDING_REPLACE,))
-        if not pending:
-            return
-        working = {one.client_order_id: one for one in self.broker.open_orders()}
-        for order in pending:
-            if (there := working.get(order.client_order_id)) is not None:
-                self._conclude_replacement(order.client_order_id, there)
-
-    def _conclude_replacement(self, order_id: str, there: BrokerOrder) -> None:
-        with self.ledger.write() as connection:
-            now, order = self.ledger.now(), order_log.get(connection, order_id)
-            if order.status is not OrderStatus.PENDING_REPLACE:
-                return
-            asked, since = order_log.newest_event(connection, order_id, OrderEventKind.PENDING_REPLACE)
-            limit = asked.get("limit_price")
-            if there.quantity == Decimal(asked["quantity"]) and (limit is None or there.limit_price == Decimal(limit)):
-                whole = order.filled_quantity == there.quantity
-                kind = OrderEventKind.REPLACED_WHOLE if whole else OrderEventKind.REPLACED
-            elif (now - since).total_seconds() > self.patience:
-                kind, asked = OrderEventKind.REPLACE_REJECTED, {"reason": "the broker works the order as it was"}
-            else:
-                return
-            order_log.record(connection, OrderEvent(order_id, kind, order.session, asked), actor="broker", at=now)
-
     # -- orders of nobody -------------------------------------------------------------------------------------------
 
     def _orphans(self, working: Sequence[BrokerOrder], session: date) -> int:
@@ -593,7 +391,7 @@ class ExecutionDesk:
         for one in working:
             with self.ledger.read() as connection:
                 order = order_log.find(connection, one.client_order_id)
-            if order is not None and order.status not in _FINAL:
+            if order is not None and not order.is_final:
                 continue
             found += self._deal_with(one, order, session)
         return found
@@ -611,7 +409,7 @@ class ExecutionDesk:
             if self.orphans == "adopt" and order is None:
                 adopt_order(connection, self.broker.name, one, session=session, actor="policy", at=at)
             elif self.orphans == "cancel":
-                _conclude(connection, self.broker.name, one, "cancelled", at, "policy")
+                foreign.resolve_order(connection, self.broker.name, one, state="cancelled", actor="policy", at=at)
             return new
 
     def withdraw_foreign(self, one: BrokerOrder, session: date, *, actor: str) -> None:
@@ -619,13 +417,9 @@ class ExecutionDesk:
         with self.leased():
             self.broker.cancel(one.client_order_id, session)
             with self.ledger.write() as connection:
-                _conclude(connection, self.broker.name, one, "cancelled", self.ledger.now(), actor)
+                at = self.ledger.now()
+                foreign.resolve_order(connection, self.broker.name, one, state="cancelled", actor=actor, at=at)
 
     def _record(self, event: OrderEvent, actor: str) -> None:
         with self.ledger.write() as connection:
             order_log.record(connection, event, actor=actor, at=self.ledger.now())
-
-
-def _conclude(connection: Connection, broker: str, one: BrokerOrder, state: str, at: datetime, actor: str) -> None:
-    reference = one.broker_order_id or one.client_order_id
-    foreign.resolve(connection, broker, "order", reference, state=state, actor=actor, at=at)

@@ -79,6 +79,13 @@ def resolve(
     audit.append(connection, event, "unknown_resolved", actor=actor, at=at, payload=payload)
 
 
+def resolve_order(
+    connection: Connection, broker: str, one: BrokerOrder, *, state: str, actor: str, at: datetime
+) -> None:
+    """Say what became of an order in quarantine. See `resolve`."""
+    resolve(connection, broker, "order", one.broker_order_id or one.client_order_id, state=state, actor=actor, at=at)
+
+
 def unresolved(connection: Connection, broker: str | None = None) -> list[dict[str, Any]]:
     """Everything that waits for a decision, oldest first."""
     query = select(table).where(table.c.state == "quarantined").order_by(table.c.recorded_at, table.c.reference)

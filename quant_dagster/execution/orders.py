@@ -224,9 +224,9 @@ def apply(order: Order, event: OrderEvent) -> Order:
             return _with_terms(changed, event)
         case E.SUBMITTING:
             return _sent(changed, event.payload)
-        case E.PARTIALLY_FILLED | E.FILLED | E.OVERFILLED:
+        case kind if kind in FILLS:
             return _filled(order, changed, event)
-        case E.RESTATED | E.RESTATED_WHOLE | E.RESTATED_DOWN:
+        case kind if kind in RESTATEMENTS:
             return _restated(order, changed, event)
         case _:
             return changed

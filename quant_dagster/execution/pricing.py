@@ -39,6 +39,11 @@ class Pricing:
     refused: str = ""
 
 
+def as_approved(order: Order) -> Pricing:
+    """An order goes out as it was approved."""
+    return Pricing(order.limit_price)
+
+
 def limit_price(side: Side, reference: Decimal, offset: float, tick: Decimal) -> Decimal:
     """``reference`` moved by the fraction ``offset`` towards the side that fills, on the tick grid, never beyond it.
 

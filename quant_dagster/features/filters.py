@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant_dagster.errors import ConfigurationError
-from quant_dagster.features.rolling import rolling_weighted
+from quant_dagster.features.definitions import (
+    ENERGY_LEVELS,
+    FOURIER_CYCLES,
+    FOURIER_WINDOW,
+    FRACTIONAL_ORDER,
+    FRACTIONAL_WINDOW,
+    TREND_WINDOW,
+    WAVELET_LEVEL,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -98,31 +106,22 @@ def wavelet_detail_weights(wavelet: Wavelet, level: int) -> FloatArray:
     return _fixed(np.pad(fine, (0, len(coarse) - len(fine))) - coarse)
 
 
-def fourier_filter(panel: FloatArray, window: int = 64, cycles: int = 3) -> FloatArray:
-    """Low-pass reconstruction of each window's last point; shape (n, m), NaN until the window is full.
-
-    See ``fourier_weights``.
-    """
-    x = np.ascontiguousarray(panel.T, dtype=np.float64)
-    result = np.empty_like(x)
-    rolling_weighted(x, fourier_weights(window, cycles), result)
-    return result.T
-
-
 @lru_cache
-def fourier_weights(window: int, cycles: int) -> FloatArray:
-    """Weights of the trailing low-pass: the window's line plus its slowest harmonics, at the last point.
+def fourier_slope_weights(window: int, cycles: int) -> FloatArray:
+    """Weights of the slope, per session, of the trailing low-pass at its last point: line plus slowest harmonics.
 
     A least-squares line is taken out first, because the transform takes a window for periodic and would draw the end
     of a trend towards its beginning; harmonics of up to ``cycles`` cycles a window are kept; the line is put back.
     """
-    return _fixed(_reconstruction(window, cycles)[0])
-
-
-@lru_cache
-def fourier_slope_weights(window: int, cycles: int) -> FloatArray:
-    """Weights of the slope, per session, of the same reconstruction at the last point."""
-    return _fixed(_reconstruction(window, cycles)[1])
+    if not 0 <= cycles < window / 2:
+        raise ConfigurationError(f"a Fourier filter over {window} sessions cannot keep {cycles} cycles: 0 to window/2")
+    age = np.arange(window, dtype=np.float64)
+    angle = 2.0 * np.pi * np.arange(1, cycles + 1)[:, None] * age / window
+    speed = -2.0 * np.sum(2.0 * np.pi * np.arange(1, cycles + 1)[:, None] / window * np.sin(angle), axis=0) / window
+    slope = trend_slope_weights(window)
+    centred = (window - 1) / 2.0 - age
+    line = 1.0 / window + centred[:, None] * slope  # the line at each age, from the values
+    return _fixed(slope + speed - np.sum(speed[:, None] * line, axis=0))
 
 
 @lru_cache
@@ -151,22 +150,6 @@ def fractional_weights(order: float, window: int) -> FloatArray:
     return _fixed(np.cumprod(np.concatenate([[1.0], -(order - k + 1.0) / k])))
 
 
-def _reconstruction(window: int, cycles: int) -> tuple[FloatArray, FloatArray]:
-    """Rows that give the reconstruction's last value and its slope there, newest value first."""
-    if not 0 <= cycles < window / 2:
-        raise ConfigurationError(f"a Fourier filter over {window} sessions cannot keep {cycles} cycles: 0 to window/2")
-    age = np.arange(window, dtype=np.float64)
-    angle = 2.0 * np.pi * np.arange(1, cycles + 1)[:, None] * age / window
-    value = (1.0 + 2.0 * np.sum(np.cos(angle), axis=0)) / window
-    speed = -2.0 * np.sum(2.0 * np.pi * np.arange(1, cycles + 1)[:, None] / window * np.sin(angle), axis=0) / window
-    slope = trend_slope_weights(window)
-    centred = (window - 1) / 2.0 - age
-    line = 1.0 / window + centred[:, None] * slope  # the line at each age, from the values
-    at_end = line[0] + value - np.sum(value[:, None] * line, axis=0)
-    rising = slope + speed - np.sum(speed[:, None] * line, axis=0)
-    return at_end, rising
-
-
 def _spaced(x: FloatArray, weights: FloatArray, spacing: int) -> FloatArray:
     """Weighted sums of values ``spacing`` sessions apart along the rows of ``x``; NaN until there are enough."""
     result = np.full_like(x, np.nan)
@@ -187,3 +170,16 @@ def _require_levels(levels: int) -> None:
 def _fixed(weights: FloatArray) -> FloatArray:
     """A copy of its own, so that nobody changes what is cached."""
     return np.array(weights, dtype=np.float64)
+
+
+WAVELET_SMOOTH = "wavelet_smooth"
+OF_LOG_CLOSE = {
+    f"trend_slope_{TREND_WINDOW}": trend_slope_weights(TREND_WINDOW),
+    f"trend_distance_{TREND_WINDOW}": trend_distance_weights(TREND_WINDOW),
+    "fractional_difference": fractional_weights(FRACTIONAL_ORDER, FRACTIONAL_WINDOW),
+    "fourier_slope": fourier_slope_weights(FOURIER_WINDOW, FOURIER_CYCLES),
+    WAVELET_SMOOTH: wavelet_weights(Wavelet.D4, WAVELET_LEVEL),
+}
+"""The filters of the log close that features are made of: features by their names, and the smooth one is taken from."""
+OF_RETURNS = tuple(wavelet_detail_weights(Wavelet.HAAR, level) for level in range(1, ENERGY_LEVELS + 1))
+"""The filters of the returns: details by scale, finest first."""

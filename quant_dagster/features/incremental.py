@@ -23,8 +23,9 @@ from quant_dagster.features.calendar import calendar_features, day_kinds
 from quant_dagster.features.compute import above_zero
 from quant_dagster.features.cross_section import market_return, ranks_from_order
 from quant_dagster.features.definitions import FEATURES, View, features_of
-from quant_dagster.features.one_session import DEPTH, EQUALS, PRESENTS, SERIES, WORK_ROWS, take_session
+from quant_dagster.features.one_session import take_session
 from quant_dagster.features.prices import lagged
+from quant_dagster.features.session_layout import DEPTH, EQUALS, PRESENTS, SERIES, WORK_ROWS
 from quant_dagster.market_data.panel import FIELDS, Panel
 
 FloatArray = NDArray[np.float64]

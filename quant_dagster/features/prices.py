@@ -14,12 +14,7 @@ from numpy.typing import NDArray
 from quant_dagster.features import decomposition, recursive
 from quant_dagster.features.definitions import (
     AVERAGE_WINDOWS,
-    ENERGY_LEVELS,
     ENERGY_WINDOW,
-    FOURIER_CYCLES,
-    FOURIER_WINDOW,
-    FRACTIONAL_ORDER,
-    FRACTIONAL_WINDOW,
     MOMENT_WINDOWS,
     MOMENTUM,
     RETURN_HORIZONS,
@@ -28,17 +23,8 @@ from quant_dagster.features.definitions import (
     TRADING_DAYS,
     TREND_SPANS,
     TREND_WINDOW,
-    WAVELET_LEVEL,
 )
-from quant_dagster.features.filters import (
-    Wavelet,
-    fourier_slope_weights,
-    fractional_weights,
-    trend_distance_weights,
-    trend_slope_weights,
-    wavelet_detail_weights,
-    wavelet_weights,
-)
+from quant_dagster.features.filters import OF_LOG_CLOSE, OF_RETURNS, WAVELET_SMOOTH
 from quant_dagster.features.rolling import (
     rolling_extremes,
     rolling_mean,
@@ -144,29 +130,24 @@ def fill_trend(block: Block, out: Out) -> None:
 
 def fill_filters(block: Block, out: Out) -> None:
     """Weighted sums of the newest values: trend line, wavelet, Fourier and fractional filters; the residual."""
-    logs = block.log_close
-    slope = out[f"trend_slope_{TREND_WINDOW}"]
-    rolling_weighted(logs, trend_slope_weights(TREND_WINDOW), slope)
-    rolling_weighted(logs, trend_distance_weights(TREND_WINDOW), out[f"trend_distance_{TREND_WINDOW}"])
-    rolling_weighted(logs, fractional_weights(FRACTIONAL_ORDER, FRACTIONAL_WINDOW), out["fractional_difference"])
-    rolling_weighted(logs, fourier_slope_weights(FOURIER_WINDOW, FOURIER_CYCLES), out["fourier_slope"])
-    smooth = block.empty()
-    rolling_weighted(logs, wavelet_weights(Wavelet.D4, WAVELET_LEVEL), smooth)
+    logs, smooth = block.log_close, block.empty()
+    for name, weights in OF_LOG_CLOSE.items():
+        rolling_weighted(logs, weights, smooth if name == WAVELET_SMOOTH else out[name])
     np.subtract(logs, smooth, out=out["wavelet_distance"])
 
     detail, noise, energy = block.empty(), block.empty(), np.zeros_like(block.close)
-    for level in range(1, ENERGY_LEVELS + 1):
-        rolling_weighted(block.returns, wavelet_detail_weights(Wavelet.HAAR, level), detail)
+    for level, weights in enumerate(OF_RETURNS):
+        rolling_weighted(block.returns, weights, detail)
         detail *= detail
         energy += detail
-        if level == 1:
+        if level == 0:
             noise[:] = detail
     rolling_mean(np.where(np.isnan(energy), np.nan, noise), ENERGY_WINDOW, detail)
     rolling_mean(energy, ENERGY_WINDOW, noise)
     _ratio(detail, noise, out["wavelet_noise_share"])
 
     np.subtract(block.returns, lagged(block.returns, 1), out=out["return_difference"])
-    residual = block.returns - slope - out["seasonal_weekday"] - out["seasonal_month"]
+    residual = block.returns - out[f"trend_slope_{TREND_WINDOW}"] - out["seasonal_weekday"] - out["seasonal_month"]
     out["seasonal_residual"][:] = residual
 
 

@@ -49,3 +49,11 @@ def solve_positive_definite(matrix: FloatArray, vector: FloatArray, factor: Floa
             total -= factor[k, i] * solution[k]
         solution[i] = total / factor[i, i]
     return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fill_upper(matrix: FloatArray) -> None:
+    """Make a matrix of which only the lower triangle was written symmetric, in place."""
+    for i in range(len(matrix)):
+        for k in range(i):
+            matrix[k, i] = matrix[i, k]

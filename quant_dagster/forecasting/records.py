@@ -1,4 +1,4 @@
-"""The one schema every forecast is given in: a record for one, a table for many, and the checks both must pass.
+"""The one schema every forecast is given in: a record for one, a table for many.
 
 A forecast is of the log return over the next ``horizon`` sessions together, from the close of ``session``. Quantiles
 come from the model's own predictive distribution, named under ``"distribution"`` in ``parameters``: ``normal`` for
@@ -19,11 +19,10 @@ from statistics import NormalDist
 
 import polars as pl
 
-from quant_dagster.errors import ContractError, ForecastError
+from quant_dagster.errors import ForecastError
 
 LEVELS = (0.05, 0.25, 0.50, 0.75, 0.95)
 QUANTILES = ("q05", "q25", "q50", "q75", "q95")
-KEY = ("session", "symbol", "model", "horizon")
 FORECAST_SCHEMA = pl.Schema(
     {
         "session": pl.Date(),
@@ -167,43 +166,6 @@ def forecast_table(forecasts: Sequence[Forecast]) -> pl.DataFrame:
         "parameters": _as_json(f.parameters for f in forecasts),
     }
     return pl.DataFrame(columns, schema=FORECAST_SCHEMA)
-
-
-def validate_forecasts(table: pl.DataFrame) -> None:
-    """Check a table read from elsewhere against the schema's rules.
-
-    Raises
-    ------
-    ContractError
-        Names every rule that was broken, with up to three of the rows that broke it.
-    """
-    if table.schema != FORECAST_SCHEMA:
-        raise ContractError(f"forecasts have the columns {dict(table.schema)}; expected are {dict(FORECAST_SCHEMA)}")
-    numbers = ("mean", "std", *QUANTILES)
-    required = [name for name in FORECAST_SCHEMA if name not in ("fallback", "answered_by", "fitted_on", *numbers)]
-    refused = pl.col("status") == Status.REFUSED.value
-    answered = pl.all_horizontal(pl.col(name).is_not_null() for name in (*numbers, "answered_by"))
-    rules = {
-        "a required value is absent": pl.any_horizontal(pl.col(required).is_null()),
-        "a number is absent without being refused": ~refused & ~answered,
-        "a refused row has a number or no reason": refused
-        & (pl.col("mean").is_not_null() | pl.col("fallback").is_null()),
-        "a stand-in does not say why": (pl.col("answered_by") != pl.col("model")) & pl.col("fallback").is_null(),
-        "a number is not finite": pl.any_horizontal(pl.col(numbers).is_finite().not_()),
-        "std is not above zero": pl.col("std") <= 0,
-        "horizon is not 1 or more": pl.col("horizon") < 1,
-        "quantiles decrease": pl.any_horizontal(pl.col(high) < pl.col(low) for low, high in pairwise(QUANTILES)),
-        "the model is unknown": pl.col("model").is_in([model.value for model in ForecastModel]).not_(),
-        "the status is unknown": pl.col("status").is_in([status.value for status in Status]).not_(),
-        "the key is not unique": pl.struct(KEY).is_duplicated(),
-    }
-    broken = []
-    for rule, violated in rules.items():
-        rows = table.filter(violated)
-        if rows.height:
-            broken.append(f"{rule} ({rows.height} rows, for example {rows.select(KEY).head(3).rows()})")
-    if broken:
-        raise ContractError("forecasts: " + "; ".join(broken))
 
 
 def _as_json(values: Iterable[Mapping[str, object]]) -> list[object]:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from quant_dagster.errors import ConfigurationError, MalformedDataError, OrderEr
 from quant_dagster.market_data.universe import Universe
 from quant_dagster.observability import audit
 from quant_dagster.storage.ledger_tables import instruments as table
-from quant_dagster.storage.types import quantity
 
 FROM_THE_START = date(1900, 1, 1)
 _REQUIRED = ("symbol", "valid_from", "tick_size", "lot_size")
@@ -75,18 +74,6 @@ class Terms:
             raise MalformedDataError(f"instrument {self.symbol} from {self.valid_from}: {wrong} must be above zero")
         if self.valid_to is not None and self.valid_to < self.valid_from:
             raise MalformedDataError(f"instrument {self.symbol}: valid_to {self.valid_to} is before {self.valid_from}")
-
-    def price(self, price: Decimal, rounding: str = ROUND_HALF_EVEN) -> Decimal:
-        """The nearest price on the tick grid (or the next one in a direction), never below one tick."""
-        return on_tick(price, self.tick_size, rounding)
-
-    def passive_price(self, price: Decimal, *, buy: bool) -> Decimal:
-        """The tick at or beyond which a limit order pays no more than ``price`` (buy) or gets no less (sell)."""
-        return self.price(price, ROUND_FLOOR if buy else ROUND_CEILING)
-
-    def size(self, shares: Decimal) -> Decimal:
-        """The largest tradable quantity not above ``shares``."""
-        return quantity((shares / self.lot_size).to_integral_value(ROUND_DOWN) * self.lot_size)
 
     def problems(
         self, *, shares: Decimal, price: Decimal | None = None, limit_price: Decimal | None = None

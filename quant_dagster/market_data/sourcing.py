@@ -27,6 +27,7 @@ from quant_dagster.resilience.guard import ServiceGuard
 from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.ledger import Ledger
 
+_SAID = 3  # answers that an error repeats
 PATIENCE_SECONDS = 90.0
 """Longest wait for a request budget's next window: that of a minute is waited for, that of a day is not."""
 BATCH = 100
@@ -118,7 +119,7 @@ class Sourcing:
                     for detail in dict.fromkeys(one.values())]  # fmt: skip
             names = ", ".join([*symbols[:5], *(["…"] if len(symbols) > 5 else [])])
             vendors = ", ".join(vendor.name for vendor in self.vendors)
-            raise DataUnavailableError(names, vendors, start, end, "; ".join(said[:8]) or "nothing was asked for")
+            raise DataUnavailableError(names, vendors, start, end, _in_short(said))
         return result
 
     def _load_local(
@@ -291,3 +292,9 @@ class Sourcing:
         return not self.lake.read(
             "raw_prices", columns=["session"], symbols=symbols, start=start, end=end, ordered=False
         ).is_empty()
+
+
+def _in_short(said: Sequence[str]) -> str:
+    """The first of the vendors' answers, and how many there are."""
+    more = f"; and {len(said) - _SAID} more: 'quant data progress' has each symbol's" if len(said) > _SAID else ""
+    return ("; ".join(said[:_SAID]) or "nothing was asked for") + more

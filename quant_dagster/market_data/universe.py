@@ -105,5 +105,8 @@ def load_universe(name: str, folder: Path = UNIVERSES) -> Universe:
         if not isinstance(content, dict):
             raise ConfigurationError(f"universe file {path} is not a mapping of settings")
         return Universe.model_validate({"name": name, **content})
-    except (yaml.YAMLError, ValidationError) as error:
-        raise ConfigurationError(f"universe file {path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"universe file {path} cannot be read: it is not valid YAML: {error}") from error
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise ConfigurationError(f"universe file {path}: {wrong}; keys: {', '.join(Universe.model_fields)}") from error

@@ -9,13 +9,26 @@ from typing import Any
 
 import structlog
 
+from quant_dagster.errors import ConfigurationError
+
 _MEGABYTE = 1_000_000
 
 
 def configure_logging(home: Path, *, verbose: bool = False) -> None:
-    """Send logs to ``home/logs/system.jsonl`` (50 MB x 10) and to the terminal."""
+    """Send logs to ``home/logs/system.jsonl`` (50 MB x 10) and to the terminal.
+
+    Raises
+    ------
+    ConfigurationError
+        ``home`` is no folder, or may not be written to.
+    """
     folder = home / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"QUANT_HOME {home} cannot be used: {folder}: {error.strerror}; name a folder you may write to"
+        ) from None
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -1,8 +1,7 @@
 """First digits of volumes against Benford's law: a weak sign that figures were made up, or cut to round numbers.
 
 One stock's volumes stay within a factor of ten or so, so their first digits follow the law only roughly: the
-deviation of a symbol that is marked is far beyond what real ones show. Over a whole market volumes span many powers
-of ten, and the law holds: ``session_deviation`` is the sharper test, of a vendor rather than of a symbol.
+deviation of a symbol that is marked is far beyond what real ones show.
 
 References
 ----------
@@ -37,16 +36,6 @@ def trailing_deviation(panel: Panel, settings: DetectorSettings) -> FloatArray:
         for digit in range(1, 10):
             total += np.abs(_within(digits == digit, settings.digits_window) / counts - LAW[digit - 1])
     return np.asarray(np.where(counts >= settings.digits_minimum, total / 9.0, np.nan))
-
-
-def session_deviation(panel: Panel, minimum: int = 100) -> FloatArray:
-    """Mean absolute deviation of the digit shares of all symbols on each session, shape (n,); NaN below ``minimum``."""
-    digits = first_digits(panel.volume)
-    counts = np.stack([(digits == digit).sum(axis=1) for digit in range(1, 10)], axis=1)
-    known = counts.sum(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        deviation = np.abs(counts / known[:, None] - LAW[None, :]).mean(axis=1)
-    return np.asarray(np.where(known >= minimum, deviation, np.nan))
 
 
 def first_digits(values: FloatArray) -> NDArray[np.int8]:

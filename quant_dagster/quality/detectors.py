@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from quant_dagster.market_data.panel import FloatArray, Panel
@@ -154,20 +153,6 @@ def absurd_volume(panel: Panel, settings: DetectorSettings) -> BoolArray:
     """Volume ``absurd_volume`` times the usual, or that fraction of it."""
     distance = np.abs(relative_volume(panel, settings))
     return np.asarray(distance > np.log(settings.absurd_volume))
-
-
-def time_order_problems(bars: pl.DataFrame) -> pl.DataFrame:
-    """Rows of a long frame whose session repeats or precedes the one before it of the same symbol.
-
-    Returns
-    -------
-    polars.DataFrame
-        Columns symbol, session, previous, issue (``duplicate_time`` or ``time_goes_back``), in the frame's order.
-    """
-    previous = pl.col("session").shift(1).over("symbol")
-    issue = pl.when(pl.col("session") == previous).then(pl.lit("duplicate_time")).otherwise(pl.lit("time_goes_back"))
-    marked = bars.select("symbol", "session", previous.alias("previous"), issue.alias("issue"))
-    return marked.filter(pl.col("session") <= pl.col("previous"))
 
 
 def relative_volume(panel: Panel, settings: DetectorSettings) -> FloatArray:

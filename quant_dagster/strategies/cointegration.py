@@ -2,7 +2,7 @@
 
 Both tests are functions of second moments of levels and differences, so that all pairs of m symbols cost a few
 products of (n, m) matrices and arithmetic on (m, m) arrays; nothing is screened out beforehand. One lagged difference
-is in both regressions. Systems of other sizes: ``johansen.johansen``.
+is in both regressions.
 """
 
 from __future__ import annotations

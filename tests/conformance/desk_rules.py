@@ -24,6 +24,7 @@ from quant_dagster.storage.ledger import Ledger
 from quant_dagster.storage.ledger_tables import cycles, decisions, fills
 from tests.conformance.brokers import START, TODAY, Harness
 from tests.conformance.rules import PART, price
+from tests.support.ledgers import sqlite_ledger
 from tests.support.tws_gateway import wait_until
 
 LATER = TODAY + timedelta(days=30)
@@ -44,14 +45,20 @@ def an_approved_order_reaches_the_books(harness: Harness) -> None:
         sound(ledger)
 
 
+def partly_filled(harness: Harness, ledger: Ledger) -> tuple[ExecutionDesk, Order]:
+    """An order at the venue, of which a part is filled and booked."""
+    desk, order = desk_of(harness, ledger), approve(ledger, harness)
+    desk.submit(TODAY)
+    harness_has(harness, order)
+    harness.fill(order, order.quantity * PART, price(harness))
+    booked(desk, ledger, order, order.quantity * PART)
+    return desk, order
+
+
 def a_restart_in_the_middle_loses_and_repeats_nothing(harness: Harness) -> None:
     """The process ends after a part was filled; the next one books the rest, each fill once."""
     with ledger_of(harness) as ledger:
-        desk, order = desk_of(harness, ledger), approve(ledger, harness)
-        desk.submit(TODAY)
-        harness_has(harness, order)
-        harness.fill(order, order.quantity * PART, price(harness))
-        booked(desk, ledger, order, order.quantity * PART)
+        desk, order = partly_filled(harness, ledger)
         harness.restart()
         desk = desk_of(harness, ledger)
         harness.fill(order, order.quantity - order.quantity * PART, price(harness))
@@ -125,11 +132,7 @@ def a_sync_after_a_gap_books_what_was_missed(harness: Harness) -> None:
 def a_cancelled_order_keeps_its_part(harness: Harness) -> None:
     """Cancelled by the desk after a part was filled: the part is booked, the rest is over."""
     with ledger_of(harness) as ledger:
-        desk, order = desk_of(harness, ledger), approve(ledger, harness)
-        desk.submit(TODAY)
-        harness_has(harness, order)
-        harness.fill(order, order.quantity * PART, price(harness))
-        booked(desk, ledger, order, order.quantity * PART)
+        desk, order = partly_filled(harness, ledger)
         desk.cancel([order.client_order_id], TODAY, reason="conformance")
         settled(desk, ledger, order, OrderStatus.CANCELED, order.quantity * PART)
         sound(ledger)
@@ -141,8 +144,7 @@ def a_cancelled_order_keeps_its_part(harness: Harness) -> None:
 @contextmanager
 def ledger_of(harness: Harness) -> Iterator[Ledger]:
     ticks = itertools.count()
-    ledger = Ledger(f"sqlite:///{harness.folder / 'ledger.db'}", lambda: START + timedelta(milliseconds=next(ticks)))
-    ledger.upgrade()
+    ledger = sqlite_ledger(harness.folder / "ledger.db", lambda: START + timedelta(milliseconds=next(ticks)))
     try:
         yield ledger
     finally:

@@ -20,7 +20,7 @@ from quant_dagster.cycle.context import TradingContext
 from quant_dagster.errors import DataUnavailableError
 from quant_dagster.market_data.failover import active_vendor, record_switch
 from quant_dagster.market_data.vendors.embedded import EmbeddedVendor
-from quant_dagster.operations.notifications import Notifier
+from quant_dagster.operations.alerts.notifications import Notifier
 from quant_dagster.settings import load_settings
 from quant_dagster.storage.ledger_tables import audit_log, vendor_switches
 from sensors.failover import tick as failover_tick

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from quant_dagster.cycle.context import TradingContext
 from quant_dagster.cycle.run import replay, run_cycle
 from quant_dagster.market_data.universe import load_universe
-from quant_dagster.operations.report import write_report
+from quant_dagster.operations.report.page import write_report
 from quant_dagster.settings import load_settings
 from quant_dagster.storage.ledger_tables import decisions, positions
 

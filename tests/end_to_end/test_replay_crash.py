@@ -95,9 +95,9 @@ WRITES = [
     ("feast.feature_store:FeatureStore.write_to_online_store", 3, "before"),
     ("quant_dagster.cycle.session:approve", 1, "after"),
     ("quant_dagster.execution.brokers.paper:PaperBroker.submit", 8, "after"),
-    ("quant_dagster.execution.desk:ExecutionDesk._acknowledge_all", 1, "before"),
+    ("quant_dagster.execution.collecting:Collector._acknowledge_all", 1, "before"),
     ("quant_dagster.execution.brokers.paper:PaperBroker.trade_session", 1, "after"),
-    ("quant_dagster.execution.desk:ExecutionDesk.enter", 2, "after"),
+    ("quant_dagster.execution.collecting:Collector.enter", 2, "after"),
     ("quant_dagster.cycle.session:record_snapshot", 2, "before"),
     ("quant_dagster.cycle.session:SessionCycle.complete", 1, "before"),
 ]

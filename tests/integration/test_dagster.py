@@ -20,7 +20,7 @@ from quant_dagster.cycle.model_watch import record_event
 from quant_dagster.cycle.run import run_cycle
 from quant_dagster.definitions import build_defs, defs
 from quant_dagster.errors import OrderError
-from quant_dagster.operations.notifications import Notifier
+from quant_dagster.operations.alerts.notifications import Notifier
 from quant_dagster.settings import PROJECT_ROOT, load_settings
 from quant_dagster.storage.ledger_tables import decisions
 from resources.desk import DeskResource

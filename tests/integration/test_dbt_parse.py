@@ -15,8 +15,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from quant_dagster.operations.sql_models import SqlDatabase, export_sources, run
-from quant_dagster.operations.sql_project import SQL_FOLDER, SqlProject
+from quant_dagster.operations.sql.database import SqlDatabase, export_sources, run
+from quant_dagster.operations.sql.project import SQL_FOLDER, SqlProject
 from quant_dagster.storage.lake import Lake
 from tests.support.replays import finished_replay, open_ledger, replayed_home
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,15 @@ from quant_dagster.cycle.context import TradingContext
 from quant_dagster.cycle.handover import DAEMON, handed_over
 from quant_dagster.definitions import defs
 from quant_dagster.execution.gateway.gateway import Gateway
-from quant_dagster.operations.notifications import Notifier
+from quant_dagster.operations.alerts.notifications import Notifier
 from quant_dagster.risk.control import ControlMode, read_mode
 from quant_dagster.risk.kill_switch.heartbeat import beat
 from sensors.execution import run_requests
 from sensors.risk import tick
-from tests.support.daemon import CASH, DECIDED, DURING, PRICES, TRADING, DaemonScene, wait_for
+from tests.support.daemon import DECIDED, TRADING, DaemonScene, gateway, scene, wait_for
 from tests.support.replays import finished_replay, replayed_home
 
-__all__ = ["finished_replay", "replayed_home"]
+__all__ = ["finished_replay", "gateway", "replayed_home", "scene"]
 
 LAST, BEFORE = date(2022, 12, 28), date(2022, 12, 27)
 
@@ -105,18 +104,6 @@ def test_slippage_is_held_against_what_was_expected() -> None:
 
 
 # -- at a gateway -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    with Gateway(prices=PRICES, start=DURING, cash=CASH, fills_at_once=False) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def scene(gateway: Gateway, tmp_path: Path) -> Iterator[DaemonScene]:
-    with DaemonScene(tmp_path, gateway) as scene:
-        yield scene
 
 
 def look(trading: TradingContext) -> str:

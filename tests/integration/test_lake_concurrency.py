@@ -78,7 +78,7 @@ def test_two_processes_merging_the_same_keys_leave_each_row_once(tmp_path: Path)
 
 def test_writer_started_on_an_old_state_works_it_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process commits to the same month between this one's reading and its commit."""
-    from quant_dagster.storage import lake as module
+    from quant_dagster.storage.lake import lake as module
 
     lake, other = Lake(tmp_path), Lake(tmp_path)
     lake.merge("bars", rows_of("AAPL", 0, "one"))

@@ -6,8 +6,6 @@ import logging
 import math
 import socket
 import traceback
-from collections.abc import Iterator
-from contextlib import ExitStack
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -48,22 +46,6 @@ FAULTS: dict[str, type[QuantError]] = {
 }
 # Alpha Vantage answers HTTP 200 and Kraken an error list: neither says how long to wait.
 SILENT = ("alpha_vantage", "kraken")
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[dict[str, World]]:
-    """Each vendor beside its server, for as long as this module runs: failures leave no trace in a vendor."""
-    with ExitStack() as stack:
-        yield {name: world_of(name, stack.enter_context(server_of(name))) for name in LIVE}
-
-
-@pytest.fixture
-def worlds(running: dict[str, World]) -> dict[str, World]:
-    """Each vendor, its server without faults and its log empty."""
-    for world in running.values():
-        world.server.clear()
-        world.server.requests.clear()
-    return running
 
 
 def raised(world: World, operation: str, fault: str) -> QuantError:

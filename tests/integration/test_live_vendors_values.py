@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -58,21 +57,6 @@ from tests.support.vendor_servers.worlds import (
 
 VALUES = ["symbol", "session", *PRICE_FIELDS]
 PAIR = "BTC/USDT"
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[dict[str, World]]:
-    with ExitStack() as stack:
-        yield {name: world_of(name, stack.enter_context(server_of(name))) for name in LIVE}
-
-
-@pytest.fixture
-def worlds(running: dict[str, World]) -> dict[str, World]:
-    """Each vendor beside its server, whose log is empty."""
-    for world in running.values():
-        world.server.clear()
-        world.server.requests.clear()
-    return running
 
 
 @cache

@@ -26,11 +26,11 @@ from quant_dagster.cycle.stress_report import stress_report
 from quant_dagster.cycle.var_backtest import var_backtest
 from quant_dagster.errors import LedgerError
 from quant_dagster.market_data.universe import load_universe
-from quant_dagster.operations import report_content, report_risk
-from quant_dagster.operations.charts import as_markdown, equity_png, forecast_fan_png, quality_heatmap_png
-from quant_dagster.operations.report import write_report
-from quant_dagster.operations.report_content import forecast_outcomes, read_period
-from quant_dagster.operations.report_figures import Series, bar_figure, line_figure
+from quant_dagster.operations.report.charts import as_markdown, equity_png, forecast_fan_png, quality_heatmap_png
+from quant_dagster.operations.report.content import forecast_outcomes, read_bars, read_forecasts, read_period
+from quant_dagster.operations.report.figures import Series, bar_figure, line_figure
+from quant_dagster.operations.report.page import write_report
+from quant_dagster.operations.report.risk import read_risk, risk_figures
 from quant_dagster.risk import actions
 from quant_dagster.risk.account_rules import lockouts
 from quant_dagster.risk.control import ControlMode, escalate
@@ -203,7 +203,7 @@ class TestWhatItSays:
             assert (cells["action"], cells["why"]) == (row["action"], row["reasons"])
             assert cells["change"] == row["target_quantity"] - row["current_quantity"]
             assert cells["confidence"] == (None if row["confidence"] is None else round(row["confidence"], 6))
-            assert cells["E[r]"] == pytest.approx(row["expected_return"] * 10_000, abs=1e-3)
+            assert cells["E[r] bps"] == pytest.approx(row["expected_return"] * 10_000, abs=1e-3)
         assert page.data["reasons"] == REASONS
         assert {code for row in stored for code in row["reasons"]} <= set(REASONS)
 
@@ -320,7 +320,7 @@ class TestCaution:
 class TestForecastOutcomes:
     def test_against_counting_by_hand(self, ledger: Ledger, lake: Lake) -> None:
         period = read_period(ledger, None)
-        bars, forecasts = report_content.read_bars(lake, period), report_content.read_forecasts(lake, period)
+        bars, forecasts = read_bars(lake, period), read_forecasts(lake, period)
         close = {(row["symbol"], row["session"]): row["close"] for row in bars.iter_rows(named=True)}
         known, inside = 0, 0
         for row in forecasts.filter((pl.col("model") == "combined") & (pl.col("horizon") == 1)).iter_rows(named=True):
@@ -335,7 +335,7 @@ class TestForecastOutcomes:
 
     def test_a_horizon_that_reaches_beyond_the_period_has_no_outcome(self, ledger: Ledger, lake: Lake) -> None:
         period = read_period(ledger, None)
-        found = forecast_outcomes(report_content.read_forecasts(lake, period), report_content.read_bars(lake, period))
+        found = forecast_outcomes(read_forecasts(lake, period), read_bars(lake, period))
         far = found.filter(pl.col("horizon") == 5)
         assert far["known"].sum() == 0 and far["inside_90"].null_count() == far.height > 0
 
@@ -441,9 +441,7 @@ class TestRisk:
                            for row in stressed.results.to_dicts()}  # fmt: skip
         exceedances = {(row["method"], row["confidence"]): row["exceedances"] for row in page.table("backtests")}
         assert exceedances == {(row["method"], row["confidence"]): row["exceedances"] for row in tested.to_dicts()}
-        figures = report_risk.risk_figures(
-            report_risk.read_risk(context.ledger, lake, read_period(context.ledger, None))
-        )
+        figures = risk_figures(read_risk(context.ledger, lake, read_period(context.ledger, None)))
         labels = [attrs["aria-label"] for tag, attrs in page.found if tag == "svg"]
         assert any(re.fullmatch(r"Value at risk over equity, 99 %, .* to 2022-12-28", label or "") for label in labels)
         assert "Profit and loss under stress" in labels
@@ -460,9 +458,7 @@ class TestRisk:
         parts = risk_report(context, THREE[-1]).contributions.filter(
             (pl.col("horizon") == 1) & (pl.col("confidence") == 0.99)
         )
-        figures = report_risk.risk_figures(
-            report_risk.read_risk(context.ledger, lake, read_period(context.ledger, None))
-        )
+        figures = risk_figures(read_risk(context.ledger, lake, read_period(context.ledger, None)))
         texts = Page(figures["contributions"]).texts
         largest = parts.group_by("symbol").agg(pl.col("component_es").mean()).sort("component_es", descending=True)
         name, value = largest.row(0)

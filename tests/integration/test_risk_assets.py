@@ -16,7 +16,7 @@ from quant_dagster.cycle.context import TradingContext
 from quant_dagster.cycle.risk_report import measured
 from quant_dagster.cycle.stress_report import worst_loss
 from quant_dagster.definitions import defs
-from quant_dagster.operations.risk_charts import backtest_png, measures_png, stress_png
+from quant_dagster.operations.report.risk_charts import backtest_png, measures_png, stress_png
 from quant_dagster.risk.measures.measure import Method
 from tests.support.replays import finished_replay, replayed_home
 

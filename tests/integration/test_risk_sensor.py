@@ -13,7 +13,7 @@ from quant_dagster.accounting import books
 from quant_dagster.cycle.context import TradingContext
 from quant_dagster.definitions import defs
 from quant_dagster.execution import order_log
-from quant_dagster.operations.notifications import Notifier
+from quant_dagster.operations.alerts.notifications import Notifier
 from quant_dagster.risk import actions
 from quant_dagster.risk.actions import ActionKind, Held
 from quant_dagster.risk.control import ControlMode, current, escalate

@@ -15,10 +15,10 @@ from sqlalchemy import delete, select
 
 from assets.marts import SOURCE_ASSETS, build_mart_assets
 from quant_dagster.definitions import defs
-from quant_dagster.operations.sql_models import run, run_tests
-from quant_dagster.operations.sql_project import SQL_FOLDER, SqlProject
-from quant_dagster.operations.sql_templates import SqlModelError
-from quant_dagster.operations.sql_tests import Severity
+from quant_dagster.operations.sql.database import run, run_tests
+from quant_dagster.operations.sql.project import SQL_FOLDER, SqlProject
+from quant_dagster.operations.sql.templates import SqlModelError
+from quant_dagster.operations.sql.tests import Severity
 from quant_dagster.settings import load_settings
 from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.ledger import Ledger
@@ -262,8 +262,8 @@ class TestFiles:
 
     def test_process_that_looked_at_a_few_rows_of_the_lake_ends(self, replayed_home: Path) -> None:
         program = (
-            "import sys; from quant_dagster.operations.sql_models import SqlDatabase\n"
-            "from quant_dagster.operations.sql_project import SqlProject\n"
+            "import sys; from quant_dagster.operations.sql.database import SqlDatabase\n"
+            "from quant_dagster.operations.sql.project import SqlProject\n"
             "from quant_dagster.storage.lake import Lake; from quant_dagster.storage.ledger import Ledger\n"
             "home, project = sys.argv[1], SqlProject.load()\n"
             "lake, ledger = Lake(home + '/lake'), Ledger(f'sqlite:///{home}/ledger.db')\n"
@@ -413,7 +413,7 @@ class TestAssets:
         events = result.asset_materializations_for_node("sql_models")
         assert [event.asset_key.to_user_string() for event in events if event.asset_key] == ["marts/daily_pnl"]
         assert {check.check_name for check in result.get_asset_check_evaluations()} == {
-            test.name for test in project.tests_of("daily_pnl")
+            test.name for test in project.tests if test.model == "daily_pnl"
         }
         assert [path.name for path in (replayed_home / "marts").iterdir()] == ["daily_pnl.parquet"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -28,21 +27,11 @@ from quant_dagster.risk.control import ControlMode, escalate, read_mode
 from quant_dagster.risk.kill_switch.heartbeat import beat
 from quant_dagster.storage.ledger_tables import heartbeats, order_events
 from tests.integration.troubles import TROUBLES, seen
-from tests.support.daemon import CASH, DURING, PRICES, TRADING, DaemonScene, wait_for
+from tests.support.daemon import DURING, PRICES, TRADING, DaemonScene, gateway, scene, wait_for
+
+__all__ = ["gateway", "scene"]
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def gateway() -> Iterator[Gateway]:
-    with Gateway(prices=PRICES, start=DURING, cash=CASH, fills_at_once=False) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def scene(gateway: Gateway, tmp_path: Path) -> Iterator[DaemonScene]:
-    with DaemonScene(tmp_path, gateway) as scene:
-        yield scene
 
 
 def arrived(gateway: Gateway, order_id: str):

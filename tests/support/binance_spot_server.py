@@ -137,9 +137,9 @@ class BinanceSpotServer:
 
     Faults, for the next request to an endpoint (``fault``): ``lose_answer`` (acts, then closes without a word),
     ``lose_request`` (closes before acting), ``delay`` (answers when the client has hung up, having acted at once),
-    ``late`` (acts only after ``seconds``, though the client has hung up), ``429``, ``418`` (Retry-After 7), ``500``
-    (acts, says 500), ``503`` (does nothing, says 503), ``timeout`` (acts, says -1007), ``html``, and any code
-    (``-1021``: refused so).
+    ``late`` (acts only after ``seconds``, though the client has hung up), ``429``, ``418`` (with ``retry_after``),
+    ``403`` (the firewall's page), ``500`` (acts, says 500), ``503`` (does nothing, says 503), ``timeout`` (acts, says
+    -1007), ``html``, and any code (``-1021``: refused so).
     """
 
     def __init__(
@@ -161,6 +161,8 @@ class BinanceSpotServer:
         self.used_weight = 0
         self.extra_weight = 0
         """Shown as used by others of this address."""
+        self.retry_after: str | None = "7"
+        """The header of a 429 or 418; None: it has none."""
         self.base_url = ""
         self.port = 0
         self._start, self._began, self._moved = start, time.monotonic(), timedelta(0)
@@ -293,11 +295,14 @@ class BinanceSpotServer:
         status, headers = 200, {}
         try:
             if fault in ("429", "418"):
-                headers["Retry-After"] = "7"
+                if self.retry_after is not None:
+                    headers["Retry-After"] = self.retry_after
                 raise Refusal(-1003, "Too much request weight used; current limit is 6000 request weight per 1 MINUTE.",
                               int(fault))  # fmt: skip
             if fault == "503":
                 raise Refusal(-1001, "Internal error; unable to process your request. Please try again.", 503)
+            if fault == "403":
+                raise Refusal(0, "", 403)
             if fault.startswith("-"):
                 raise Refusal(int(fault), "as the test asked")
             with self._lock:
@@ -313,7 +318,7 @@ class BinanceSpotServer:
             self._released.wait(seconds)
         if fault == "lose_answer":
             return self._cut(handler)
-        answer = b"<html>Will be right back</html>" if fault == "html" else json.dumps(content).encode()
+        answer = b"<html>Will be right back</html>" if fault in ("html", "403") else json.dumps(content).encode()
         headers["X-MBX-USED-WEIGHT-1M"] = str(self.used_weight + self.extra_weight)
         handler.send_response(status)
         handler.send_header("Content-Type", "application/json;charset=UTF-8")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from quant_dagster.accounting import books
 from quant_dagster.accounting.books import Side
@@ -166,3 +168,17 @@ class DaemonScene:
         """Wait until the daemon has said something."""
         return str(wait_for(lambda: next((line for line in self.lines if part in line), None),
                             f"'{part}' in {self.lines} {self.error}", seconds))  # fmt: skip
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    """A gateway whose orders fill when the test says so."""
+    with Gateway(prices=PRICES, start=DURING, cash=CASH, fills_at_once=False) as started:
+        yield started
+
+
+@pytest.fixture
+def scene(gateway: Gateway, tmp_path: Path) -> Iterator[DaemonScene]:
+    """A desk at that gateway; no daemon runs before the test starts one."""
+    with DaemonScene(tmp_path, gateway) as made:
+        yield made

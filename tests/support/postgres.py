@@ -88,12 +88,12 @@ def _wait_until_ready(folder: Path, server: subprocess.Popen[bytes]) -> None:
             time.sleep(0.05)
 
 
-def create_database(url: str, name: str) -> str:
-    """Create a database; returns its SQLAlchemy URL."""
+def create_database(url: str, name: str, *, template: str = "template1") -> str:
+    """Create a database, a copy of another; returns its SQLAlchemy URL."""
     host = url.partition("?host=")[2]
     connection = psycopg2.connect(host=host, user="postgres", dbname="postgres")
     connection.autocommit = True
     with connection.cursor() as cursor:
-        cursor.execute(f'CREATE DATABASE "{name}"')
+        cursor.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     connection.close()
     return f"postgresql+psycopg2://postgres@/{name}?host={host}"

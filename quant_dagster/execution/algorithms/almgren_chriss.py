@@ -8,9 +8,7 @@ speaks of a sale; a purchase is its mirror image with the same trajectory.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from quant_dagster.errors import OrderError
 
@@ -68,15 +66,6 @@ class Impact:
         return cls(volatility * price, half_spread, spread / (0.01 * daily_volume), spread / (0.1 * daily_volume))
 
 
-@dataclass(frozen=True)
-class Expectation:
-    """What a trajectory costs: mean (currency), variance (currency squared), and the lambda it is optimal for."""
-
-    risk_aversion: float
-    cost: float
-    variance: float
-
-
 def trajectory(shares: float, sessions: float, trades: int, impact: Impact, risk_aversion: float) -> tuple[float, ...]:
     """Shares still held at the ends of ``trades`` equal intervals: x_0 = ``shares`` ... x_N = 0 (equation 17).
 
@@ -121,30 +110,6 @@ def urgency(interval: float, impact: Impact, risk_aversion: float) -> float:
     """
     root = risk_aversion * impact.volatility**2 / _net_temporary(interval, impact)
     return 2 * math.asinh(math.sqrt(root) * interval / 2) / interval
-
-
-def expectation(holdings: Sequence[float], sessions: float, impact: Impact, risk_aversion: float) -> Expectation:
-    """Mean and variance of the shortfall of any trajectory against the price at its start (equations 4, 5 and 8)."""
-    interval = sessions / (len(holdings) - 1)
-    net = _net_temporary(interval, impact)
-    trades = [before - after for before, after in pairwise(holdings)]
-    cost = (
-        0.5 * impact.permanent * holdings[0] ** 2
-        + impact.half_spread * math.fsum(abs(trade) for trade in trades)
-        + net / interval * math.fsum(trade**2 for trade in trades)
-    )
-    variance = impact.volatility**2 * interval * math.fsum(held**2 for held in holdings[1:])
-    return Expectation(risk_aversion, cost, variance)
-
-
-def frontier(
-    shares: float, sessions: float, trades: int, impact: Impact, risk_aversions: Iterable[float]
-) -> tuple[Expectation, ...]:
-    """The efficient frontier: the least expected cost at each level of risk, one point for each lambda."""
-    return tuple(
-        expectation(trajectory(shares, sessions, trades, impact, aversion), sessions, impact, aversion)
-        for aversion in risk_aversions
-    )
 
 
 def _net_temporary(interval: float, impact: Impact) -> float:

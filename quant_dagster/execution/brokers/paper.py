@@ -1,7 +1,8 @@
 """The paper broker: a venue of its own, with its own durable book, that fills only against real bars.
 
-Its book is a SQLite file apart from the ledger, so that the desk has to find out what happened after a crash the
-way it would with any broker: by asking. An order can meet only bars of sessions after the one it was decided in.
+Its book (`paper_book`) is a SQLite file apart from the ledger, so that the desk has to find out what happened after a
+crash the way it would with any broker: by asking. An order can meet only bars of sessions after the one it was decided
+in.
 With full bars a market order fills at the open; with closes only, at the close. A limit order fills at the open where
 that is no worse than its limit, else at its limit if the bar reaches it. A stop order waits until the bar reaches its
 price: it then fills at the stop, or at the open if the price jumped over it. Of an order that may only reduce, no more
@@ -13,13 +14,11 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import date
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
-from typing import Any
 
 from quant_dagster.accounting.books import Side
 from quant_dagster.errors import OrderError
@@ -32,26 +31,10 @@ from quant_dagster.execution.broker import (
     ReportedStatus,
     SessionBar,
 )
+from quant_dagster.execution.brokers.paper_book import PaperBook, execution_of, order_type_of, position_of, report_of
 from quant_dagster.execution.costs import commission, fill_price
 from quant_dagster.execution.orders import Order
 from quant_dagster.settings import ExecutionSettings
-
-_SPLITS = """CREATE TABLE IF NOT EXISTS splits (
-    reference TEXT PRIMARY KEY, symbol TEXT NOT NULL, quantity TEXT NOT NULL)"""
-_SCHEMA = f"""{_SPLITS};
-CREATE TABLE IF NOT EXISTS orders (
-    client_order_id TEXT PRIMARY KEY, decided TEXT NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL,
-    quantity TEXT NOT NULL, filled TEXT NOT NULL, time_in_force TEXT NOT NULL, decision_price TEXT NOT NULL,
-    status TEXT NOT NULL, session TEXT NOT NULL, reason TEXT NOT NULL,
-    reduce_only INTEGER NOT NULL DEFAULT 0, stop_price TEXT, limit_price TEXT);
-CREATE TABLE IF NOT EXISTS executions (
-    number INTEGER PRIMARY KEY, execution_id TEXT NOT NULL UNIQUE, client_order_id TEXT NOT NULL,
-    content TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS executions_of_order ON executions (client_order_id);
-CREATE TABLE IF NOT EXISTS positions (symbol TEXT PRIMARY KEY, quantity TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS sessions (session TEXT NOT NULL, client_order_id TEXT NOT NULL,
-    PRIMARY KEY (session, client_order_id));
-"""
 
 
 class PaperBroker:
@@ -82,21 +65,15 @@ class PaperBroker:
         currency: str = "USD",
     ) -> None:
         self.path = path
+        self._book = PaperBook(path)
         self.opening_cash = opening_cash
         self.currency = currency
         self.costs = costs
         self.volume_required = volume_required
-        self._open = threading.local()
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> AbstractContextManager[None]:
         """Make one transaction of all that this thread does within; nothing of it is on the book before it ends."""
-        with self._transaction() as book:
-            self._open.book = book
-            try:
-                yield
-            finally:
-                self._open.book = None
+        return self._book.together()
 
     def reserve(self) -> str:
         """Orders go under their own id here."""
@@ -112,7 +89,7 @@ class PaperBroker:
                 Decimal(0),
                 "quantity must be whole shares",
             )
-        with self._transaction() as book:
+        with self._book.transaction() as book:
             book.execute(
                 "INSERT OR IGNORE INTO orders VALUES (?, ?, ?, ?, ?, '0', ?, ?, ?, ?, '', ?, ?, ?)",
                 (
@@ -133,11 +110,11 @@ class PaperBroker:
             row = book.execute("SELECT * FROM orders WHERE client_order_id = ?", (order.client_order_id,)).fetchone()
         if row is None:
             raise OrderError(f"paper broker lost order {order.client_order_id}: {self.path} is not a usable book")
-        return _report(row)
+        return report_of(row)
 
     def cancel(self, client_order_id: str, session: date) -> OrderReport | None:
         """Take a working order off the book; None if it was never seen. A finished one stays as it is."""
-        with self._transaction() as book:
+        with self._book.transaction() as book:
             book.execute(
                 "UPDATE orders SET status = ?, session = ?, reason = 'cancel_requested'"
                 " WHERE client_order_id = ? AND status = ?",
@@ -147,7 +124,7 @@ class PaperBroker:
 
     def modify(self, order: Order, *, quantity: Decimal, limit_price: Decimal | None) -> OrderReport | None:
         """Change a working order, but never to less than was filled; None if it was never seen."""
-        with self._transaction() as book:
+        with self._book.transaction() as book:
             book.execute(
                 "UPDATE orders SET quantity = ?, limit_price = COALESCE(?, limit_price)"
                 " WHERE client_order_id = ? AND status = ? AND CAST(filled AS REAL) < ?",
@@ -168,27 +145,27 @@ class PaperBroker:
 
     def reports(self, client_order_ids: Sequence[str]) -> list[OrderReport]:
         """Where these orders stand."""
-        with self._transaction() as book:
+        with self._book.transaction() as book:
             rows = [
                 row
                 for order_id in client_order_ids
                 for row in book.execute("SELECT * FROM orders WHERE client_order_id = ?", (order_id,))
             ]
-        return [_report(row) for row in rows]
+        return [report_of(row) for row in rows]
 
     def executions(self, client_order_ids: Sequence[str] | None = None) -> list[Execution]:
         """Executions of these orders (None: every one there was), oldest first."""
-        with self._transaction() as book:
+        with self._book.transaction() as book:
             if client_order_ids is None:
                 rows = book.execute("SELECT number, content FROM executions").fetchall()
             else:
                 query = "SELECT number, content FROM executions WHERE client_order_id = ?"
                 rows = [row for order_id in client_order_ids for row in book.execute(query, (order_id,))]
-        return [_execution(json.loads(row["content"])) for row in sorted(rows, key=lambda row: row["number"])]
+        return [execution_of(row["content"]) for row in sorted(rows, key=lambda row: row["number"])]
 
     def open_orders(self) -> list[BrokerOrder]:
         """What is on the book and may still fill."""
-        with self._transaction() as book:
+        with self._book.transaction() as book:
             query = "SELECT * FROM orders WHERE status = ? ORDER BY decided, client_order_id"
             rows = book.execute(query, (ReportedStatus.WORKING.value,)).fetchall()
         return [
@@ -199,7 +176,7 @@ class PaperBroker:
                 side=Side(row["side"]),
                 quantity=Decimal(row["quantity"]),
                 filled_quantity=Decimal(row["filled"]),
-                order_type=_order_type(row),
+                order_type=order_type_of(row),
                 limit_price=None if row["limit_price"] is None else Decimal(row["limit_price"]),
             )
             for row in rows
@@ -207,19 +184,19 @@ class PaperBroker:
 
     def account(self) -> BrokerAccount:
         """Positions, and the opening cash with what was traded since; it knows of no dividends."""
-        with self._transaction() as book:
+        with self._book.transaction() as book:
             positions = book.execute("SELECT * FROM positions ORDER BY symbol").fetchall()
             executions = book.execute("SELECT content FROM executions").fetchall()
         cash = self.opening_cash
-        for one in (_execution(json.loads(row["content"])) for row in executions):
+        for one in (execution_of(row["content"]) for row in executions):
             cash -= one.side.sign * one.quantity * one.price + (one.commission or 0)
         held = {row["symbol"]: Decimal(row["quantity"]) for row in positions if Decimal(row["quantity"])}
         return BrokerAccount(self.name, self.currency, {self.currency: cash}, held)
 
     def split(self, symbol: str, change: Callable[[Decimal], Decimal], reference: str) -> None:
         """Change what is held of a symbol by a split, once per ``reference``: the venue's shares split as ours do."""
-        with self._transaction() as book:
-            held = _position(book, symbol)
+        with self._book.transaction() as book:
+            held = position_of(book, symbol)
             new = book.execute(
                 "INSERT OR IGNORE INTO splits VALUES (?, ?, ?)", (reference, symbol, str(change(held)))
             ).rowcount
@@ -229,7 +206,7 @@ class PaperBroker:
     def trade_session(self, session: date, bars: Mapping[str, SessionBar]) -> None:
         """Let every working order decided before ``session`` meet its bar, once; all of it is one transaction."""
         day = session.isoformat()
-        with self._transaction() as book:
+        with self._book.transaction() as book:
             working = book.execute(
                 # What waits for a price comes last: what trades at the open is over when the price gets there.
                 "SELECT * FROM orders WHERE status = ? AND decided < ?"
@@ -250,7 +227,7 @@ class PaperBroker:
         if closes > 0 and bar is not None:
             reference = _reference(row, bar)
             if reference is None:
-                reason = f"{_order_type(row)}_not_reached"
+                reason = f"{order_type_of(row)}_not_reached"
             else:
                 quantity, reason = self._fillable(min(remaining, closes), bar)
                 if quantity > 0:
@@ -275,7 +252,7 @@ class PaperBroker:
         quantity = Decimal(row["quantity"])
         if not row["reduce_only"]:
             return quantity
-        held = _position(book, row["symbol"]) * Side(row["side"]).sign
+        held = position_of(book, row["symbol"]) * Side(row["side"]).sign
         return min(quantity, max(Decimal(0), -held))
 
     def _fillable(self, remaining: Decimal, bar: SessionBar) -> tuple[Decimal, str]:
@@ -294,7 +271,7 @@ class PaperBroker:
         reference: float,
     ) -> None:
         side = Side(row["side"])
-        priced_at = "close" if bar.open is None else "open" if reference == bar.open else _order_type(row)
+        priced_at = "close" if bar.open is None else "open" if reference == bar.open else order_type_of(row)
         participation = float(quantity) / bar.volume if bar.volume else None
         price = fill_price(
             side, reference, participation, self.costs, low=bar.low, high=bar.high, tick_size=bar.tick_size
@@ -329,31 +306,8 @@ class PaperBroker:
             "INSERT INTO executions (execution_id, client_order_id, content) VALUES (?, ?, ?)",
             (content["execution_id"], row["client_order_id"], json.dumps(content)),
         )
-        held = _position(book, row["symbol"]) + side.sign * quantity
+        held = position_of(book, row["symbol"]) + side.sign * quantity
         book.execute("INSERT OR REPLACE INTO positions VALUES (?, ?)", (row["symbol"], str(held)))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        already = getattr(self._open, "book", None)
-        if already is not None:
-            yield already
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        book = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-        book.row_factory = sqlite3.Row
-        try:
-            book.execute("PRAGMA journal_mode=WAL")
-            book.execute("PRAGMA synchronous=FULL")
-            book.execute("BEGIN IMMEDIATE")
-            _upgrade(book)
-            yield book
-            book.execute("COMMIT")
-        except BaseException:
-            if book.in_transaction:
-                book.execute("ROLLBACK")
-            raise
-        finally:
-            book.close()
 
 
 def _reference(row: sqlite3.Row, bar: SessionBar) -> float | None:
@@ -372,65 +326,3 @@ def _reference(row: sqlite3.Row, bar: SessionBar) -> float | None:
         return first  # there already, or jumped over
     furthest = bar.high if sign > 0 else bar.low
     return stop if furthest is not None and sign * (furthest - stop) >= 0 else None
-
-
-def _order_type(row: sqlite3.Row) -> str:
-    if row["stop_price"] is not None:
-        return "stop"
-    return "market" if row["limit_price"] is None else "limit"
-
-
-def _position(book: sqlite3.Connection, symbol: str) -> Decimal:
-    row = book.execute("SELECT quantity FROM positions WHERE symbol = ?", (symbol,)).fetchone()
-    return Decimal(row["quantity"]) if row is not None else Decimal(0)
-
-
-def _upgrade(book: sqlite3.Connection) -> None:
-    """Create what is not there yet; a book of an earlier version gets its new columns, and its positions counted."""
-    known = {row["name"] for row in book.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if "positions" in known:
-        if "splits" not in known:
-            book.execute(
-                "CREATE TABLE splits (reference TEXT PRIMARY KEY, symbol TEXT NOT NULL, quantity TEXT NOT NULL)"
-            )
-        if "limit_price" not in {row["name"] for row in book.execute("PRAGMA table_info(orders)")}:
-            book.execute("ALTER TABLE orders ADD COLUMN limit_price TEXT")
-        return
-    for statement in _SCHEMA.split(";"):
-        if statement.strip():
-            book.execute(statement)
-    if "orders" not in known:
-        return
-    book.execute("ALTER TABLE orders ADD COLUMN reduce_only INTEGER NOT NULL DEFAULT 0")
-    book.execute("ALTER TABLE orders ADD COLUMN stop_price TEXT")
-    book.execute("ALTER TABLE orders ADD COLUMN limit_price TEXT")
-    held: dict[str, Decimal] = {}
-    for row in book.execute("SELECT content FROM executions"):
-        fill = _execution(json.loads(row["content"]))
-        held[fill.symbol] = held.get(fill.symbol, Decimal(0)) + fill.side.sign * fill.quantity
-    book.executemany("INSERT INTO positions VALUES (?, ?)", [(name, str(count)) for name, count in held.items()])
-
-
-def _report(row: sqlite3.Row) -> OrderReport:
-    return OrderReport(
-        client_order_id=row["client_order_id"],
-        status=ReportedStatus(row["status"]),
-        session=date.fromisoformat(row["session"]),
-        filled_quantity=Decimal(row["filled"]),
-        reason=row["reason"],
-    )
-
-
-def _execution(content: dict[str, Any]) -> Execution:
-    return Execution(
-        execution_id=content["execution_id"],
-        client_order_id=content["client_order_id"],
-        session=date.fromisoformat(content["session"]),
-        symbol=content["symbol"],
-        side=Side(content["side"]),
-        quantity=Decimal(content["quantity"]),
-        price=Decimal(content["price"]),
-        commission=Decimal(content["commission"]),
-        reference_price=Decimal(content["reference_price"]),
-        provenance=content["provenance"],
-    )

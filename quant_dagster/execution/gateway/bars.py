@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _PRICES = ("open", "high", "low", "close")
 _ZONE = ZoneInfo("America/New_York")
 _DAILY_STEPS = 3
+_MINUTE = timedelta(minutes=1)
+_CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,32 @@ def _legs(day: Bar) -> list[Bar]:
     return [
         Bar(start, end, first, max(first, last), min(first, last), last, volume)
         for start, end, first, last in zip(starts, ends, path[:-1], path[1:], strict=True)
+    ]
+
+
+def minute_by_minute(bars: Mapping[str, SymbolBars], since: datetime) -> dict[str, SymbolBars]:
+    """Longer bars that begin at or after an instant as minutes on a straight way from their open to their close.
+
+    An order meets a bar when it begins and when it ends; one that works for minutes would come and go within a leg of
+    a day without ever meeting the market. Legs have no turn within them, so their minutes say nothing new.
+    """
+    return {
+        symbol: SymbolBars.of([part for bar in one.bars for part in ([bar] if bar.start < since else _minutes(bar))])
+        for symbol, one in bars.items()
+    }
+
+
+def _minutes(leg: Bar) -> list[Bar]:
+    count = max(1, (leg.end - leg.start) // _MINUTE)
+    times = [leg.start + number * _MINUTE for number in range(count)] + [leg.end]
+    way = [leg.open + (leg.close - leg.open) * number / count for number in range(count)]
+    prices = [leg.open, *(min(max(price.quantize(_CENT), leg.low), leg.high) for price in way[1:]), leg.close]
+    shares = [(leg.volume * number / count).to_integral_value() for number in range(count + 1)]
+    return [
+        Bar(start, end, first, max(first, last), min(first, last), last, after - before)
+        for (start, end), (first, last), (before, after) in zip(
+            pairwise(times), pairwise(prices), pairwise(shares), strict=True
+        )
     ]
 
 

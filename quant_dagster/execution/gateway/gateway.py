@@ -30,6 +30,9 @@ _ANSWER_WITHIN = 30.0
 class Gateway:
     """The gateway as one thing: server, venue and market in a thread.
 
+    ``quant gateway simulate`` starts and stops it, makes it read-only and sums up what was traded. Every other switch,
+    ``faults`` too, is the handle by which tests and the chaos run make a broker misbehave.
+
     Parameters
     ----------
     market

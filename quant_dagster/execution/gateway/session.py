@@ -44,8 +44,8 @@ class Session(asyncio.Protocol):
         self._greeted = False
         self._received = 0
         self._cuts = Cuts(None, None)
-        self._transport: asyncio.Transport | None = None
-        self._outbox: Outbox | None = None
+        self._transport: asyncio.Transport
+        self._outbox: Outbox
         self._ended = False
 
     @property
@@ -60,8 +60,6 @@ class Session(asyncio.Protocol):
         self.server.connected(self)
 
     def data_received(self, data: bytes) -> None:
-        if self._ended:
-            return
         broken = False
         if self._cuts.received is not None and self._received + len(data) >= self._cuts.received:
             data, broken = data[: self._cuts.received - self._received], True
@@ -77,19 +75,18 @@ class Session(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._ended = True
-        if self._outbox is not None:
-            self._outbox.close()
+        self._outbox.close()
         self.server.disconnected(self)
 
     def send(self, message: bytes) -> None:
         """Send a framed message, as far as the faults let it."""
-        if self._outbox is not None and not self._ended:
+        if not self._ended:
             end = message.index(b"\0", 4)
             self._outbox.send(message, int(message[4:end]))
 
     def silence(self, on: bool, *, deaf: bool) -> None:
         """Keep all answers back; a deaf session does not read either."""
-        if self._outbox is None or self._transport is None or self._ended:
+        if self._ended:
             return
         self._outbox.silence(on)
         if on and deaf:
@@ -100,16 +97,13 @@ class Session(asyncio.Protocol):
     def close(self) -> None:
         """End the connection after what was sent has left."""
         self._ended = True
-        if self._outbox is not None:
-            self._outbox.flush()
-            self._outbox.close()
-        if self._transport is not None:
-            self._transport.close()
+        self._outbox.flush()
+        self._outbox.close()
+        self._transport.close()
 
     def _break(self) -> None:
         self._ended = True
-        if self._transport is not None:
-            self._transport.close()
+        self._transport.close()
         self.server.was_cut()
 
     def _take(self, fields: Fields) -> None:

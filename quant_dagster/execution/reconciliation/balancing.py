@@ -12,7 +12,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from quant_dagster.accounting import actions, cash
 from quant_dagster.accounting.books import Side
@@ -30,6 +30,9 @@ from quant_dagster.risk import operators
 from quant_dagster.storage.ledger import Ledger
 from quant_dagster.storage.ledger_tables import audit_log, broker_quarantine
 from quant_dagster.storage.ledger_tables import reconciliation_breaks as table
+from quant_dagster.storage.ledger_tables import reconciliation_runs as runs
+
+_WITH_AMOUNTS = (BreakKind.POSITION, BreakKind.CASH, BreakKind.COMMISSION)
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ def balance(
     Raises
     ------
     ControlError
-        This is no operator, no reason is given, the break is not open, or no entry can balance it.
+        This is no operator, no reason is given, the break is not open, no entry can balance it, or a fill was entered
+        since the newest comparison that may have changed its amount.
     BooksError
         The entry contradicts the books; nothing was posted.
     """
@@ -111,6 +115,7 @@ def balance(
     with ledger.write() as connection:
         at = ledger.now()
         entry, row = propose(connection, break_id), _open(connection, break_id)
+        _require_fresh(connection, row)
         if not entry.possible:
             raise ControlError(f"break {break_id} cannot be balanced by an entry: {entry.description}")
         if entry.needs_price and (price is None or price <= 0):
@@ -148,6 +153,31 @@ def _open(connection: Connection, break_id: str) -> Mapping[str, Any]:
         state = "unknown" if row is None else row["state"]
         raise ControlError(f"break {break_id} is not open but {state}; the reconciliation lists those that are")
     return dict(row)
+
+
+def _require_fresh(connection: Connection, row: Mapping[str, Any]) -> None:
+    """Refuse an amount that an entry made since the newest comparison may have changed.
+
+    A fill that is booked or taken out moves the position and the cash; whoever balances those as well as they were
+    before enters the same difference twice.
+    """
+    compared = connection.execute(select(func.max(runs.c.recorded_at)).where(runs.c.broker == row["broker"])).scalar()
+    if row["kind"] not in _WITH_AMOUNTS or compared is None:
+        return
+    entered = select(table.c.reference).where(
+        table.c.broker == row["broker"],
+        table.c.kind == BreakKind.FILL,
+        table.c.state == BreakState.BALANCED,
+        table.c.closed_at >= compared,
+    )
+    if row["kind"] != BreakKind.CASH:
+        entered = entered.where(table.c.symbol == row["symbol"])
+    fill = connection.execute(entered.order_by(table.c.opened_at.desc(), table.c.break_id)).scalars().first()
+    if fill is not None:
+        raise ControlError(
+            f"fill {fill} was corrected after the newest comparison, so this {row['kind']} may agree by now: "
+            "'quant broker reconcile' first (the trading daemon, where it runs, compares by itself)"
+        )
 
 
 def _terms(connection: Connection, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,9 +117,3 @@ def _remembered(request: Request, key: str, panel: Panel) -> Trained:
         while len(_recent) > _KEPT:
             _recent.popitem(last=False)
     return trained
-
-
-def forget() -> None:
-    """Drop the models kept in memory; the next answer comes from the files or a new training."""
-    with _lock:
-        _recent.clear()

@@ -8,34 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant_dagster.errors import ForecastError
-from quant_dagster.forecasting import correlations, egarch, garch
 from quant_dagster.forecasting.columns import FloatArray
 from quant_dagster.forecasting.families.protocol import SMALLEST_VARIANCE_SHARE, VANISHED, Answer, Request
 from quant_dagster.forecasting.records import LEVELS
-from quant_dagster.forecasting.variance_diagnostics import ResidualTests, half_life, residual_tests
+from quant_dagster.forecasting.variance import correlations, egarch, garch, search
+from quant_dagster.forecasting.variance.diagnostics import ResidualTests, half_life, residual_tests
 
 _EGARCH_PARAMETERS = ("mu", "omega", "alpha", "gamma", "beta", "nu")
 
 
 def garch_family(request: Request) -> list[Answer | str]:
     """GARCH(1,1) variances around a constant mean."""
-    return _gaussian(request, _garch_fits(request), asymmetric=False)
+    return _gaussian(request, _fit_garch(request), asymmetric=False)
 
 
 def gjr_family(request: Request) -> list[Answer | str]:
     """GJR-GARCH(1,1) variances around a constant mean: bad news raises them more than good news."""
-    settings = request.settings
-    fits = garch.fit_gjr(
-        request.history.returns,
-        request.history.counts,
-        steps=request.steps,
-        starts=settings.garch_starts,
-        backcast=settings.garch_backcast,
-        tried=request.tried,
-        workers=request.workers,
-        progress=request.progress,
-    )
-    return _gaussian(request, fits, asymmetric=True)
+    return _gaussian(request, _fit_garch(request, asymmetric=True), asymmetric=True)
 
 
 def egarch_family(request: Request) -> list[Answer | str]:
@@ -61,7 +50,7 @@ def egarch_family(request: Request) -> list[Answer | str]:
         workers=request.workers,
         progress=request.progress,
     )
-    tests = residual_tests(fits.residuals, history.counts, fits.status == garch.FITTED, request.workers)
+    tests = residual_tests(fits.residuals, history.counts, fits.status == search.FITTED, request.workers)
     totals = np.sqrt(np.cumsum(fits.step_variance, axis=1))[:, request.at]
     units = egarch.student_t_quantiles(np.array(LEVELS), fits.nu)
     answers: list[Answer | str] = []
@@ -83,12 +72,12 @@ def egarch_family(request: Request) -> list[Answer | str]:
 def dcc_family(request: Request) -> list[Answer | str]:
     """GARCH(1,1) variances, and how each symbol moves with the others: DCC(1,1) over all that have the history.
 
-    Forecasts of single symbols are GARCH's; the matrix itself is ``correlations.dcc_correlation``'s to give.
+    Forecasts of single symbols are GARCH's; the matrix itself is ``correlations.correlate``'s to give.
     """
-    fits = _garch_fits(request)
+    fits = _fit_garch(request)
     answers = _gaussian(request, fits, asymmetric=False)
     aligned = correlations.aligned_residuals(
-        request.panel, request.history, fits.residuals, fits.status == garch.FITTED
+        request.panel, request.history, fits.residuals, fits.status == search.FITTED
     )
     try:
         found = correlations.correlate(request.panel, request.history, fits, request.workers)
@@ -120,12 +109,13 @@ def dcc_family(request: Request) -> list[Answer | str]:
     return answers
 
 
-def _garch_fits(request: Request) -> garch.GarchFits:
+def _fit_garch(request: Request, *, asymmetric: bool = False) -> garch.GarchFits:
     settings = request.settings
     return garch.fit_garch(
         request.history.returns,
         request.history.counts,
         steps=request.steps,
+        asymmetric=asymmetric,
         starts=settings.garch_starts,
         backcast=settings.garch_backcast,
         tried=request.tried,
@@ -135,7 +125,7 @@ def _garch_fits(request: Request) -> garch.GarchFits:
 
 
 def _gaussian(request: Request, fits: garch.GarchFits, *, asymmetric: bool) -> list[Answer | str]:
-    tests = residual_tests(fits.residuals, request.history.counts, fits.status == garch.FITTED, request.workers)
+    tests = residual_tests(fits.residuals, request.history.counts, fits.status == search.FITTED, request.workers)
     totals = np.sqrt(np.cumsum(fits.step_variance, axis=1))
     names = ("mu", "omega", "alpha", "gamma", "beta") if asymmetric else ("mu", "omega", "alpha", "beta")
     answers: list[Answer | str] = []
@@ -156,8 +146,8 @@ def _reasons(request: Request, status: NDArray[np.int8], step_variance: FloatArr
     """Why a column has no answer, or None."""
     reasons: list[str | None] = []
     for j, code in enumerate(status.tolist()):
-        if code != garch.FITTED:
-            reasons.append(garch.REASONS[code])
+        if code != search.FITTED:
+            reasons.append(search.REASONS[code])
         elif not step_variance[j, 0] > SMALLEST_VARIANCE_SHARE * request.history.variance[j]:
             reasons.append(VANISHED)
         else:

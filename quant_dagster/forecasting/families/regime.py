@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from quant_dagster.forecasting import regimes
 from quant_dagster.forecasting.columns import BoolArray
 from quant_dagster.forecasting.families.protocol import Answer, EarlierFit, Request
 from quant_dagster.forecasting.records import LEVELS
-from quant_dagster.forecasting.regime_estimation import RegimeParameters
-from quant_dagster.forecasting.regime_selection import choose_regimes
+from quant_dagster.forecasting.regimes import hidden_markov
+from quant_dagster.forecasting.regimes.estimation import RegimeParameters
+from quant_dagster.forecasting.regimes.selection import choose_regimes
 
 
 def regime_family(request: Request) -> list[Answer | str]:
@@ -30,7 +30,7 @@ def regime_family(request: Request) -> list[Answer | str]:
         for states in range(2, settings.hmm_states + 1)
         if (parameters := _parameters(earlier, states, known)) is not None
     }
-    answers: list[Answer | str] = [regimes.REASONS[regimes.NOT_TRIED]] * len(request.tried)
+    answers: list[Answer | str] = [hidden_markov.REASONS[hidden_markov.NOT_TRIED]] * len(request.tried)
     if bool(np.any(request.tried & due)):
         choice = choose_regimes(
             history.returns,
@@ -52,9 +52,9 @@ def regime_family(request: Request) -> list[Answer | str]:
                 "occupation": fits.occupation[j].tolist(),
                 "bic": {str(k + 1): value for k, value in enumerate(choice.bic[j].tolist())},
                 "not_chosen": {
-                    str(states): regimes.REASONS[int(fit.status[j])]
+                    str(states): hidden_markov.REASONS[int(fit.status[j])]
                     for states, fit in choice.fits.items()
-                    if fit.status[j] != regimes.FITTED
+                    if fit.status[j] != hidden_markov.FITTED
                 },
             }
             answers[j] = _answer(request, fits, j, extra)
@@ -62,7 +62,7 @@ def regime_family(request: Request) -> list[Answer | str]:
         carried = request.tried & ~due & np.isfinite(parameters.stds[:, 0])
         if not carried.any():
             continue
-        fits = regimes.filter_regimes(
+        fits = hidden_markov.filter_regimes(
             history.returns,
             history.counts,
             parameters,
@@ -78,14 +78,14 @@ def regime_family(request: Request) -> list[Answer | str]:
 
 def _answer(
     request: Request,
-    fits: regimes.RegimeFits,
+    fits: hidden_markov.RegimeFits,
     j: int,
     extra: Mapping[str, object],
     earlier: EarlierFit | None = None,
 ) -> Answer | str:
     status = int(fits.status[j])
-    if status != regimes.FITTED:
-        return regimes.REASONS[status]
+    if status != hidden_markov.FITTED:
+        return hidden_markov.REASONS[status]
     parameters = {
         "distribution": "mixture of normals",
         "states": fits.means.shape[1],

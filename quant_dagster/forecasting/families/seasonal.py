@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant_dagster.features.calendar import calendar_features
-from quant_dagster.forecasting import arma
-from quant_dagster.forecasting.arma_columns import FITTED
+from quant_dagster.forecasting.arma import sarimax
+from quant_dagster.forecasting.arma.candidates import FITTED
 from quant_dagster.forecasting.columns import BoolArray, FloatArray
 from quant_dagster.forecasting.families.protocol import NOT_ASKED, Answer, Request
 from quant_dagster.forecasting.residuals import LJUNG_BOX_LAGS, chi_squared_p_value, jarque_bera, ljung_box
@@ -28,15 +28,15 @@ _LOG = logging.getLogger(__name__)
 
 
 def sarimax_family(
-    request: Request, *, criterion: arma.Criterion = arma.Criterion.BIC, exchange: str = "XNYS"
+    request: Request, *, criterion: sarimax.Criterion = sarimax.Criterion.BIC, exchange: str = "XNYS"
 ) -> list[Answer | str]:
     """Seasonal ARMA means; ``exchange`` names the calendar of the turn-of-month and holiday regressors."""
     settings, history = request.settings, request.history
     period = settings.sarimax_seasonal_period
-    orders = arma.candidate_orders(settings.sarimax_max_order, period > 0)
+    orders = sarimax.candidate_orders(settings.sarimax_max_order, period > 0)
     regressors, ahead = _calendar(request, exchange) if settings.sarimax_calendar else (None, None)
     due = _due(request, period, 0 if regressors is None else len(REGRESSORS))
-    fits = arma.fit_arma(
+    fits = sarimax.fit_arma(
         history.returns,
         history.counts,
         orders=orders,
@@ -48,7 +48,7 @@ def sarimax_family(
         progress=request.progress,
     )
     parameters = _with_earlier(request, fits.parameters, due)
-    forecasts = arma.forecast_arma(
+    forecasts = sarimax.forecast_arma(
         history.returns,
         history.counts,
         parameters,
@@ -63,7 +63,7 @@ def sarimax_family(
     for j in np.flatnonzero(request.tried).tolist():
         status = int(fits.status[j]) if due[j] else int(forecasts.status[j])
         if status != FITTED:
-            answers[j] = arma.REASONS[status]
+            answers[j] = sarimax.REASONS[status]
             continue
         diagnostics: dict[str, object] = {
             "observations": int(history.counts[j]),
@@ -129,7 +129,7 @@ def _is_same_model(parameters: Mapping[str, Any], period: int, regressors: int) 
     return given and parameters["period"] == period and len(parameters["regression"]) == regressors
 
 
-def _with_earlier(request: Request, fitted: arma.ArmaParameters, due: BoolArray) -> arma.ArmaParameters:
+def _with_earlier(request: Request, fitted: sarimax.ArmaParameters, due: BoolArray) -> sarimax.ArmaParameters:
     """The fitted parameters, and the earlier ones of the columns that are not due."""
     columns: list[int] = np.flatnonzero(request.tried & ~due).tolist()
     if not columns:
@@ -146,10 +146,10 @@ def _with_earlier(request: Request, fitted: arma.ArmaParameters, due: BoolArray)
         coefficients[j, : len(flat)] = flat
         beta[j] = [p["mean"], *p["regression"].values()]
         sigma2[j] = p["sigma2"]
-    return arma.ArmaParameters(orders, fitted.period, coefficients, beta, sigma2)
+    return sarimax.ArmaParameters(orders, fitted.period, coefficients, beta, sigma2)
 
 
-def _as_json(parameters: arma.ArmaParameters, j: int) -> dict[str, object]:
+def _as_json(parameters: sarimax.ArmaParameters, j: int) -> dict[str, object]:
     p, q, seasonal_p, seasonal_q = parameters.orders[j].tolist()
     own = parameters.coefficients[j].tolist()
     beta = parameters.beta[j].tolist()
@@ -169,7 +169,7 @@ def _as_json(parameters: arma.ArmaParameters, j: int) -> dict[str, object]:
 
 
 def _tests(
-    forecasts: arma.ArmaForecasts, counts: NDArray[np.int64], parameters: arma.ArmaParameters, request: Request
+    forecasts: sarimax.ArmaForecasts, counts: NDArray[np.int64], parameters: sarimax.ArmaParameters, request: Request
 ) -> dict[str, FloatArray]:
     """Ljung-Box and Jarque-Bera of the innovations; how many symbols fail them is logged."""
     known = np.where(forecasts.status == FITTED, counts, 0)

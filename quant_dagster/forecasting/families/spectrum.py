@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from quant_dagster.forecasting import singular_spectrum
-from quant_dagster.forecasting.change_points import FEWEST, ChangePoints, detect_changes
 from quant_dagster.forecasting.columns import FloatArray, IntArray
 from quant_dagster.forecasting.families.protocol import NOT_ASKED, Answer, Reply, Request
-from quant_dagster.forecasting.intervention import (
+from quant_dagster.forecasting.spectrum import singular
+from quant_dagster.forecasting.spectrum.change_points import FEWEST, ChangePoints, detect_changes
+from quant_dagster.forecasting.spectrum.intervention import (
     LONGEST,
     Action,
     Policy,
@@ -24,8 +24,8 @@ from quant_dagster.forecasting.intervention import (
     state_name,
     states_at,
 )
-from quant_dagster.forecasting.multivariate_spectrum import correlation_blocks, forecast_groups
-from quant_dagster.forecasting.singular_spectrum import REASONS, SpectrumForecasts, forecast_spectrum
+from quant_dagster.forecasting.spectrum.multivariate import correlation_blocks, forecast_groups
+from quant_dagster.forecasting.spectrum.singular import REASONS, SpectrumForecasts, forecast_spectrum
 
 GROUP = 25  # series a group has, about
 CORRELATED = 250  # newest returns by which groups are found
@@ -54,7 +54,7 @@ def ssa_family(request: Request) -> list[Reply]:
     for j, status in enumerate(found.status.tolist()):
         if not request.tried[j]:
             replies.append(NOT_ASKED)
-        elif status != singular_spectrum.FITTED:
+        elif status != singular.FITTED:
             replies.append(REASONS[status])
         else:
             replies.append(
@@ -110,7 +110,7 @@ def mssa_family(request: Request) -> list[Reply]:
     for j, status in enumerate(found.status.tolist()):
         if not taking_part[j]:
             replies.append(_gap(request, j, int(runs[j]), least))
-        elif status != singular_spectrum.FITTED:
+        elif status != singular.FITTED:
             replies.append(REASONS[status])
         else:
             diagnostics = {"group": int(groups[j]), **interventions[j]}

@@ -169,11 +169,6 @@ def treatments(raw: pl.DataFrame, actions: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def cash_paid(actions: pl.DataFrame) -> pl.DataFrame:
-    """Of ``actions``, those that pay cash: dividends. A spin-off delivers shares, whatever a series assumes."""
-    return actions.filter((pl.col("kind") == "dividend") & pl.col("amount").is_not_null())
-
-
 def _split_factors(actions: pl.DataFrame) -> pl.DataFrame:
     splits = actions.filter(pl.col("kind") == "split")
     return splits.select("symbol", "session", (1.0 / pl.col("ratio")).alias("event_factor"))

@@ -46,11 +46,6 @@ class TopOfBook:
         """
         return (self.bid * self.ask_size + self.ask * self.bid_size) / (self.bid_size + self.ask_size)
 
-    @property
-    def imbalance(self) -> float:
-        """Share of the best sizes that is bid, 0 to 1."""
-        return self.bid_size / (self.bid_size + self.ask_size)
-
 
 class OrderBook:
     """Both sides of a book.

@@ -18,7 +18,6 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from quant_dagster.errors import (
-    ConfigurationError,
     DataUnavailableError,
     MalformedAnswerError,
     RateLimitedError,
@@ -38,7 +37,7 @@ from quant_dagster.market_data.vendors.answers import (
     number,
     numbers,
 )
-from quant_dagster.market_data.vendors.http import Clock, HttpApi, excerpt, parse_json
+from quant_dagster.market_data.vendors.http import Clock, HttpApi, demanded_key, excerpt, parse_json
 from quant_dagster.market_data.vendors.protocol import (
     MINUTE_SCHEMA,
     PRICE_FIELDS,
@@ -78,20 +77,10 @@ class AlphaVantageVendor:
     name = "alpha_vantage"
 
     def __init__(self, settings: LiveVendorSettings, *, clock: Clock) -> None:
-        if settings.api_key is None or not settings.api_key.get_secret_value():
-            raise ConfigurationError(
-                "vendor 'alpha_vantage' needs market_data.live.alpha_vantage.api_key: "
-                "set QUANT_MARKET_DATA__LIVE__ALPHA_VANTAGE__API_KEY"
-            )
         self.capabilities = Capabilities(
-            frozenset(PRICE_FIELDS),
-            frozenset({"1d", "1m"}),
-            adjusted="nothing",
-            live=True,
-            remote=True,
-            offers=frozenset({"minute_bars", "corporate_actions"}),
+            adjusted="nothing", remote=True, offers=frozenset({"minute_bars", "corporate_actions"})
         )
-        self._key = settings.api_key.get_secret_value()
+        self._key = demanded_key(self.name, settings)
         self._clock = clock
         address = settings.base_url or _ADDRESS
         self._api = HttpApi(self.name, address, settings.timeout_seconds, clock=clock, secrets=(self._key,))

@@ -29,7 +29,6 @@ from quant_dagster.market_data.vendors.crypto_answers import Inquiry, epoch_ms
 from quant_dagster.market_data.vendors.crypto_venues import BinanceVenue, CoinbaseVenue, KrakenVenue, Venue
 from quant_dagster.market_data.vendors.http import Clock, excerpt, refusal
 from quant_dagster.market_data.vendors.protocol import (
-    PRICE_FIELDS,
     TRADE_SCHEMA,
     BookSnapshot,
     Capabilities,
@@ -92,12 +91,7 @@ class CryptoVendor:
             raise ConfigurationError(f"unknown exchange '{exchange}'; known: {', '.join(_VENUES)}")
         self.name: str = exchange
         self.capabilities = Capabilities(
-            frozenset(PRICE_FIELDS),
-            frozenset({"1d", "1m"}),
-            adjusted="nothing",
-            live=True,
-            remote=True,
-            offers=frozenset({"minute_bars", "trades", "order_book"}),
+            adjusted="nothing", remote=True, offers=frozenset({"minute_bars", "trades", "order_book"})
         )
         self._venue = _VENUES[exchange]()
         self._settings = settings

@@ -26,7 +26,6 @@ from quant_dagster.market_data.vendors.protocol import (
     missing_from,
 )
 
-_DAILY = frozenset({"1d"})
 _INDICES = {"^GSPC": "sp500", "^IXIC": "nasdaq"}
 _BOKEH_SYMBOLS = ("AAPL", "GOOG", "IBM", "MSFT")
 
@@ -129,17 +128,17 @@ def _as_rows(table: pl.DataFrame, source: str) -> pl.DataFrame:
 _PACKAGES = {
     "embedded": _Package(
         source="skfolio.datasets, S&P 500 stocks",
-        capabilities=Capabilities(frozenset({"close"}), _DAILY, adjusted="splits and dividends", live=False),
+        capabilities=Capabilities(adjusted="splits and dividends"),
         load=_load_skfolio,
     ),
     "embedded_bokeh": _Package(
         source="bokeh_sampledata.stocks",
-        capabilities=Capabilities(frozenset(PRICE_FIELDS), _DAILY, adjusted="nothing", live=False),
+        capabilities=Capabilities(adjusted="nothing"),
         load=_load_bokeh,
     ),
     "embedded_arch": _Package(
         source="arch.data, stock indices",
-        capabilities=Capabilities(frozenset(PRICE_FIELDS), _DAILY, adjusted="nothing (an index)", live=False),
+        capabilities=Capabilities(adjusted="nothing (an index)"),
         load=_load_arch,
     ),
 }

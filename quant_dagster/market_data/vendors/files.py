@@ -66,8 +66,7 @@ class FilesVendor:
         if absent := [field for field in ("session", "close") if field not in self._columns]:
             raise ConfigurationError(f"{_SETTING}.columns: no column named for {absent}; the vendor needs both")
         self._files = _files_in(path)
-        fields = frozenset(self._columns) & frozenset(PRICE_FIELDS)
-        self.capabilities = Capabilities(fields, frozenset({"1d"}), adjusted=adjusted, live=True)
+        self.capabilities = Capabilities(adjusted=adjusted)
 
     def symbols(self) -> list[str]:
         """Every symbol in the files, sorted."""
@@ -160,10 +159,23 @@ def _open(path: Path) -> tuple[pl.LazyFrame, pl.Schema]:
         types = table.collect_schema()
         rows = table.select(pl.len()).collect().item()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise MalformedDataError(f"file {path} cannot be read as {path.suffix.lstrip('.')}: {error}") from error
+        why = _other_separator(path) or str(error).split("\n", 1)[0]
+        raise MalformedDataError(f"file {path} cannot be read as {path.suffix.lstrip('.')}: {why}") from error
     if rows == 0:
-        raise MalformedDataError(f"file {path} is empty: it has columns ({', '.join(types)}) but no rows")
+        raise MalformedDataError(
+            f"file {path} is empty: it has columns ({', '.join(name for name in types if name != '__row')}) but no rows"
+        )
     return table, pl.Schema({name: dtype for name, dtype in types.items() if name != "__row"})
+
+
+def _other_separator(path: Path) -> str | None:
+    """What a CSV file is separated by in place of commas, in words, if that is so."""
+    if path.suffix != ".csv":
+        return None
+    with path.open(encoding="utf-8", errors="replace") as file:
+        header = file.readline()
+    found = next((mark for mark in (";", "\t", "|") if mark in header and "," not in header), None)
+    return found and f"its columns are separated by {found!r}; save it with commas, and with points in numbers"
 
 
 def _is_text(dtype: pl.DataType) -> bool:

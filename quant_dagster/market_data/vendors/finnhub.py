@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from quant_dagster.errors import ConfigurationError, DataUnavailableError, MalformedAnswerError
+from quant_dagster.errors import DataUnavailableError, MalformedAnswerError
 from quant_dagster.market_data.vendors.answers import (
     DailyRows,
     action_rows,
@@ -27,7 +27,7 @@ from quant_dagster.market_data.vendors.answers import (
     number,
     price_columns,
 )
-from quant_dagster.market_data.vendors.http import Clock, HttpApi, excerpt, parse_json
+from quant_dagster.market_data.vendors.http import Clock, HttpApi, demanded_key, excerpt, parse_json
 from quant_dagster.market_data.vendors.protocol import (
     MINUTE_SCHEMA,
     PRICE_FIELDS,
@@ -63,19 +63,10 @@ class FinnhubVendor:
     name = "finnhub"
 
     def __init__(self, settings: LiveVendorSettings, *, clock: Clock) -> None:
-        if settings.api_key is None or not settings.api_key.get_secret_value():
-            raise ConfigurationError(
-                "vendor 'finnhub' needs market_data.live.finnhub.api_key: set QUANT_MARKET_DATA__LIVE__FINNHUB__API_KEY"
-            )
         self.capabilities = Capabilities(
-            frozenset(PRICE_FIELDS),
-            frozenset({"1d", "1m"}),
-            adjusted="splits",
-            live=True,
-            remote=True,
-            offers=frozenset({"minute_bars", "corporate_actions"}),
+            adjusted="splits", remote=True, offers=frozenset({"minute_bars", "corporate_actions"})
         )
-        key = settings.api_key.get_secret_value()
+        key = demanded_key(self.name, settings)
         self._clock = clock
         self._secrets = (key,)
         self._api = HttpApi(

@@ -15,12 +15,14 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 from quant_dagster.errors import (
+    ConfigurationError,
     MalformedAnswerError,
     RateLimitedError,
     UnauthorisedError,
     UnreachableError,
     VendorError,
 )
+from quant_dagster.settings import LiveVendorSettings
 
 Clock = Callable[[], datetime]
 """The time now, aware."""
@@ -123,6 +125,17 @@ class HttpApi:
         if 300 <= status < 400:
             raise MalformedAnswerError(self._vendor, f"{path}: redirected (HTTP {status}), which it does not document")
         return HttpAnswer(status, text)
+
+
+def demanded_key(vendor: str, settings: LiveVendorSettings) -> str:
+    """The vendor's key; a ConfigurationError says how to set it where there is none."""
+    key = settings.api_key.get_secret_value() if settings.api_key is not None else ""
+    if not key:
+        raise ConfigurationError(
+            f"vendor '{vendor}' needs market_data.live.{vendor}.api_key: "
+            f"set QUANT_MARKET_DATA__LIVE__{vendor.upper()}__API_KEY"
+        )
+    return key
 
 
 def refusal(

@@ -46,14 +46,8 @@ class Capabilities:
 
     Attributes
     ----------
-    fields
-        Of open, high, low, close and volume, those it has; the others are null in its rows.
-    intervals
-        Bar lengths, ``1d`` for a session.
     adjusted
         What its prices are adjusted for, in words.
-    live
-        Whether it learns of new sessions.
     remote
         Whether asking it goes over the network: such a vendor is asked through a `resilience.ServiceGuard`, symbol by
         symbol, and its errors are the family of `errors.VendorError`.
@@ -62,10 +56,7 @@ class Capabilities:
         ``corporate_actions``.
     """
 
-    fields: frozenset[str]
-    intervals: frozenset[str]
     adjusted: str
-    live: bool
     remote: bool = False
     offers: frozenset[str] = frozenset()
 

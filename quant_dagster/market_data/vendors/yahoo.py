@@ -44,7 +44,6 @@ from quant_dagster.market_data.vendors.answers import (
 from quant_dagster.market_data.vendors.http import Clock, excerpt, parse_json, refusal
 from quant_dagster.market_data.vendors.protocol import (
     MINUTE_SCHEMA,
-    PRICE_FIELDS,
     Capabilities,
     RowsAnswer,
     VendorAnswer,
@@ -82,12 +81,7 @@ class YahooVendor:
 
     def __init__(self, settings: LiveVendorSettings, *, clock: Clock) -> None:
         self.capabilities = Capabilities(
-            frozenset(PRICE_FIELDS),
-            frozenset({"1d", "1m"}),
-            adjusted="splits",
-            live=True,
-            remote=True,
-            offers=frozenset({"minute_bars", "corporate_actions"}),
+            adjusted="splits", remote=True, offers=frozenset({"minute_bars", "corporate_actions"})
         )
         self._settings = settings
         self._clock = clock

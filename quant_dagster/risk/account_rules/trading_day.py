@@ -1,4 +1,4 @@
-"""The trading day: which one an instant belongs to, when the next begins, and the reset that happens once for each.
+"""The trading day: which one an instant belongs to, when it begins, and the reset that happens once for each.
 
 A day is named by the local date on which it ends: with a reset at 17:00, Monday 16:59 is Monday's and Monday 17:00 is
 Tuesday's. Weekends and holidays have days like any other. A process that slept through several resets records only
@@ -45,10 +45,6 @@ class TradingDays:
         local = at.astimezone(self._zone).date()
         following = local + _ONE_DAY
         return following if at >= self.begins(following) else local
-
-    def next_reset(self, at: datetime) -> datetime:
-        """The first reset after an instant (UTC)."""
-        return self.begins(self.day_of(at) + _ONE_DAY)
 
 
 def newest_day(connection: Connection) -> date | None:

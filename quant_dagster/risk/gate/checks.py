@@ -130,3 +130,6 @@ DUPLICATE, REFUSED, CLOSING_ONLY, STOP, BESIDE = 1, 2, 4, 8, 16
     LEAST_SCENARIOS,
 ) = range(17)
 LIMIT_PLACES = 17
+
+VERDICT, MEASURED, BOUND = 0, 1, 2
+"""Rows of what the kernel says of an order, a column for each check."""

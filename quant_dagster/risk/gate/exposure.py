@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from quant_dagster.accounting.books import Side
 from quant_dagster.errors import RiskError
 from quant_dagster.risk.gate import checks as at
-from quant_dagster.risk.gate import kernel
+from quant_dagster.risk.gate import commitment
 from quant_dagster.risk.gate.decision import MarketFacts
 from quant_dagster.risk.gate.portfolio import PortfolioView, WorkingOrder
 
@@ -70,7 +70,7 @@ class Exposure:
 
     def commit(self, symbol: str, side: Side, quantity: float, *, closing: bool, stop: bool) -> None:
         """Count an approved order as working."""
-        kernel.commit(
+        commitment.commit(
             self.row[symbol], float(side.sign), quantity, closing, stop, self.account, self.rows, self.sectors,
             self.counterparties, self.returns, self.pnl,
         )  # fmt: skip
@@ -100,7 +100,7 @@ class Exposure:
 
     def committed(self, symbol: str) -> float:
         """Signed shares that count against the limits."""
-        return float(kernel.committed_shares(self.rows[self.row[symbol]]))
+        return float(commitment.committed_shares(self.rows[self.row[symbol]]))
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
@@ -169,7 +169,7 @@ class Exposure:
         self._count_unpriced()
 
     def _recommit(self, i: int) -> None:
-        kernel.recommit(i, self.account, self.rows, self.sectors, self.counterparties, self.returns, self.pnl)
+        commitment.recommit(i, self.account, self.rows, self.sectors, self.counterparties, self.returns, self.pnl)
 
     def _count_unpriced(self) -> None:
         prices, shares = self.rows[:, at.PRICE], self.rows[:, at.HELD : at.PRICE]

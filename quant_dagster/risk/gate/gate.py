@@ -19,7 +19,7 @@ from quant_dagster.accounting.books import Side
 from quant_dagster.errors import RiskError
 from quant_dagster.risk.control import ControlMode
 from quant_dagster.risk.gate import checks as at
-from quant_dagster.risk.gate import kernel
+from quant_dagster.risk.gate import commitment, kernel
 from quant_dagster.risk.gate.decision import (
     Check,
     MarketFacts,
@@ -173,7 +173,7 @@ class Gate:
         if approved <= 0:
             reasons = failed or scaled or ("below_lot_size",)
             return RiskDecision(intent, Outcome.REJECTED, _ZERO, checks, reasons, intent.reduce_only)
-        closing = bool(size <= kernel.closable_shares(self.exposure.rows[row], float(intent.side.sign)))
+        closing = bool(size <= commitment.closable_shares(self.exposure.rows[row], float(intent.side.sign)))
         stop = intent.stop_price is not None
         self.exposure.commit(intent.symbol, intent.side, size, closing=closing, stop=stop)
         self._order_ids.add(intent.client_order_id)

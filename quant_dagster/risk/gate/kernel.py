@@ -1,10 +1,7 @@
-"""The arithmetic of one order against every limit, compiled: the largest size that passes, and its commitment.
+"""The arithmetic of one order against every limit, compiled: the largest size that passes.
 
-What counts of a symbol is its committed position: of what would be held if all working buys filled and if all
-working sells did, the one larger in size. So an order that shrinks a position frees nothing before it has filled,
-and whichever of the working orders fill, no limit is passed. Stops that wait for their price are not counted.
-
-The plain counterpart, which says the same with objects, is ``tests/unit/risk/gate/reference.py``.
+What it is held against is the account's ``commitment``; the exact CVaR is in ``tail``. The plain counterpart, which
+says the same with objects, is ``tests/unit/risk/gate/reference.py``.
 """
 
 from __future__ import annotations
@@ -14,100 +11,21 @@ from numpy.typing import NDArray
 
 from quant_dagster.compiled import njit
 from quant_dagster.risk.gate import checks as at
+from quant_dagster.risk.gate.commitment import closable_shares, commit, furthest
+from quant_dagster.risk.gate.tail import ROUNDING, check_tail, whole_lots
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int8]
 Rows = NDArray[np.int64]
 
 NORMAL, PAUSE = 0.0, 1.0
-VERDICT, MEASURED, BOUND = 0, 1, 2
-ROUNDING = 1e-9
-"""Relative slack of a comparison: what floating-point sums may be off by."""
-
-
-@njit(cache=True, nogil=True)
-def furthest(row: Floats, sign: float) -> float:
-    """Signed shares if every working order on the side ``sign`` filled, those that close first, and no other did."""
-    held = row[at.HELD]
-    opens, closes = (row[at.BUYS], row[at.CLOSING_BUYS]) if sign > 0.0 else (row[at.SELLS], row[at.CLOSING_SELLS])
-    return held + sign * (opens + min(closes, max(0.0, -sign * held)))
-
-
-@njit(cache=True, nogil=True)
-def committed_shares(row: Floats) -> float:
-    """Of what all working buys and all working sells lead to, the one larger in size; the long one when equal."""
-    high, low = furthest(row, 1.0), furthest(row, -1.0)
-    return high if abs(high) >= abs(low) else low
-
-
-@njit(cache=True, nogil=True)
-def closable_shares(row: Floats, sign: float) -> float:
-    """Shares an order on the side ``sign`` can close of what is held, beside the orders that are on their way."""
-    return max(0.0, -sign * furthest(row, sign)) if row[at.HELD] * sign < 0.0 else 0.0
-
-
-@njit(cache=True, nogil=True)
-def tail_mean(
-    pnl: Floats, history: Floats, value: float, tail: float, scratch: Floats, worst: Floats, rows: Rows
-) -> float:
-    """Mean loss of ``pnl + value * history`` in the worst ``tail`` scenarios, the last of them by its fraction.
-
-    Parameters
-    ----------
-    pnl, history
-        Profit or loss of a portfolio and return of a symbol, per scenario.
-    value
-        Value of the symbol to be added.
-    tail
-        How many scenarios are the tail, at least one; may be fractional.
-    scratch, worst
-        Room for one number per scenario, and for ``ceil(tail)``.
-    rows
-        As many different scenarios; those of the tail are left there. The tail hardly changes from one order to the
-        next, so that few others get past the worst of these. The answer is the same bits whatever they are.
-    """
-    count = len(worst)
-    for k in range(len(pnl)):
-        scratch[k] = pnl[k] + value * history[k]
-    bound = -np.inf
-    for k in range(count):
-        bound = max(bound, scratch[rows[k]])
-    filled = 0
-    for n in range(len(pnl)):
-        x = scratch[n]
-        if x > bound:
-            continue
-        k = min(filled, count - 1)
-        filled += 1
-        while k > 0 and worst[k - 1] > x:
-            worst[k] = worst[k - 1]
-            rows[k] = rows[k - 1]
-            k -= 1
-        worst[k] = x
-        rows[k] = n
-        if filled >= count:
-            bound = worst[count - 1]
-    whole = int(tail + 1e-12)
-    total = 0.0
-    for k in range(whole):
-        total += worst[k]
-    if count > whole:
-        total += (tail - whole) * worst[whole]
-        return -total / tail
-    return -total / whole
-
-
-@njit(cache=True, nogil=True)
-def _lots(shares: float, lot: float) -> float:
-    """Whole lots in ``shares``."""
-    return max(0.0, np.floor(shares / lot * (1.0 + ROUNDING) + ROUNDING))
 
 
 @njit(cache=True, nogil=True)
 def _permission(check: int, passed: bool, value: float, bound: float, out: Floats) -> bool:
-    out[VERDICT, check] = at.PASSED if passed else at.FAILED
-    out[MEASURED, check] = value
-    out[BOUND, check] = bound
+    out[at.VERDICT, check] = at.PASSED if passed else at.FAILED
+    out[at.MEASURED, check] = value
+    out[at.BOUND, check] = bound
     return passed
 
 
@@ -123,18 +41,18 @@ def _limited(
     out: Floats,
 ) -> float:
     """Record a check that a smaller order may pass; returns the largest size that does."""
-    out[MEASURED, check] = value
-    out[BOUND, check] = bound
+    out[at.MEASURED, check] = value
+    out[at.BOUND, check] = bound
     if value <= bound * (1.0 + ROUNDING):
-        out[VERDICT, check] = at.PASSED
+        out[at.VERDICT, check] = at.PASSED
         return quantity
     if reducing:
-        out[VERDICT, check] = at.EXEMPT
+        out[at.VERDICT, check] = at.EXEMPT
         return quantity
     if not largest >= 0.0:
         largest = 0.0
-    lots = _lots(largest, lot)
-    out[VERDICT, check] = at.SCALED if lots >= 1.0 else at.FAILED
+    lots = whole_lots(largest, lot)
+    out[at.VERDICT, check] = at.SCALED if lots >= 1.0 else at.FAILED
     return min(quantity, lots * lot)
 
 
@@ -207,8 +125,8 @@ def check_order(
     """
     row = symbols[i]
     equity, price = account[at.EQUITY], row[at.PRICE]
-    out[VERDICT] = at.NOT_EVALUATED
-    out[MEASURED:] = np.nan
+    out[at.VERDICT] = at.NOT_EVALUATED
+    out[at.MEASURED :] = np.nan
     lot = row[at.LOT]
     closable = closable_shares(row, sign)
     reducing = quantity <= closable
@@ -218,12 +136,12 @@ def check_order(
     # -- yes or no ----------------------------------------------------------------------------------------------------
     mode = account[at.MODE]
     permitted = _permission(at.CONTROL_MODE, mode == NORMAL or (mode > PAUSE and closable > 0.0), mode, NORMAL, out)
-    out[VERDICT, at.REDUCE_ONLY] = at.NOT_APPLICABLE
+    out[at.VERDICT, at.REDUCE_ONLY] = at.NOT_APPLICABLE
     if flags & at.CLOSING_ONLY != 0:
         permitted &= _permission(at.REDUCE_ONLY, closable > 0.0, quantity, closable, out)
     if permitted and not reducing and (mode != NORMAL or flags & at.CLOSING_ONLY != 0):
         # Only what closes is allowed: from here on the order is that part of it.
-        out[VERDICT, at.CONTROL_MODE if mode != NORMAL else at.REDUCE_ONLY] = at.SCALED
+        out[at.VERDICT, at.CONTROL_MODE if mode != NORMAL else at.REDUCE_ONLY] = at.SCALED
         quantity = allowed = closable
         reducing = True
     permitted &= _permission(at.BREAKER_OPEN, account[at.BREAKER] == 0.0, account[at.BREAKER], 0.0, out)
@@ -260,9 +178,9 @@ def check_order(
             _limited(at.PARTICIPATION, ordered / volume, bound, largest, quantity, stop, lot, out),
         )
     else:
-        out[BOUND, at.PARTICIPATION] = limits[at.MAX_PARTICIPATION]
+        out[at.BOUND, at.PARTICIPATION] = limits[at.MAX_PARTICIPATION]
         if account[at.VOLUME_REQUIRED] != 0.0:
-            out[VERDICT, at.PARTICIPATION] = at.FAILED
+            out[at.VERDICT, at.PARTICIPATION] = at.FAILED
             allowed = 0.0
 
     # -- the position it makes ----------------------------------------------------------------------------------------
@@ -297,7 +215,7 @@ def check_order(
         _position(at.COUNTERPARTY_LIMIT, measured, bound, room, end, other, closable, quantity, reducing, lot, out),
     )
     bound = limits[at.MAX_LIQUIDATION]
-    out[BOUND, at.LIQUIDITY_LIMIT] = bound
+    out[at.BOUND, at.LIQUIDITY_LIMIT] = bound
     if volume > 0.0:  # else PARTICIPATION has said what an unknown volume means
         a_session = limits[at.MAX_PARTICIPATION] * volume
         measured, room = after / a_session, bound * a_session
@@ -311,7 +229,7 @@ def check_order(
         allowed, _position(at.GROSS_LIMIT, measured, bound, room, end, other, closable, quantity, reducing, lot, out)
     )
     bound = limits[at.MAX_DRAWDOWN_GROSS]
-    out[VERDICT, at.DRAWDOWN_LIMIT] = at.NOT_APPLICABLE
+    out[at.VERDICT, at.DRAWDOWN_LIMIT] = at.NOT_APPLICABLE
     if not bound >= limits[at.MAX_GROSS]:
         room = (bound * equity - gross_others) / price
         allowed = min(
@@ -325,7 +243,7 @@ def check_order(
         allowed,
         _position(at.CONCENTRATION_LIMIT, measured, bound, room, end, other, closable, quantity, reducing, lot, out),
     )
-    out[VERDICT, at.MARGIN_LIMIT] = at.NOT_APPLICABLE
+    out[at.VERDICT, at.MARGIN_LIMIT] = at.NOT_APPLICABLE
     if account[at.MARGIN_ACCOUNT] != 0.0:
         initial = limits[at.INITIAL_MARGIN]
         measured, room = initial * (gross_others + worth) / equity, (equity / initial - gross_others) / price
@@ -345,7 +263,7 @@ def check_order(
         _limited(at.TURNOVER_LIMIT, measured, bound, largest, quantity, reducing, lot, out),
     )
     if account[at.MARGIN_ACCOUNT] != 0.0 or sign < 0.0:
-        out[VERDICT, at.BUYING_POWER] = at.NOT_APPLICABLE
+        out[at.VERDICT, at.BUYING_POWER] = at.NOT_APPLICABLE
     else:
         cash = account[at.CASH]
         allowed = min(
@@ -355,159 +273,17 @@ def check_order(
             ),
         )  # fmt: skip
     if account[at.SHORT_ALLOWED] != 0.0:
-        out[VERDICT, at.NO_SHORT] = at.NOT_APPLICABLE
+        out[at.VERDICT, at.NO_SHORT] = at.NOT_APPLICABLE
     else:
         short = max(0.0, quantity - closable) if sign < 0.0 else 0.0
         allowed = min(allowed, _limited(at.NO_SHORT, short, 0.0, closable, quantity, reducing, lot, out))
 
     # -- the tail -----------------------------------------------------------------------------------------------------
-    size: float = _check_tail(
+    size: float = check_tail(
         i, sign, quantity, allowed, end, reducing, closable, account, symbols, limits, returns, pnl,
         scratch, worst, tail_rows, out
     )  # fmt: skip
     return size
-
-
-@njit(cache=True, nogil=True)
-def _check_tail(
-    i: int,
-    sign: float,
-    quantity: float,
-    allowed: float,
-    end: float,
-    reducing: bool,
-    closable: float,
-    account: Floats,
-    symbols: Floats,
-    limits: Floats,
-    returns: Floats,
-    pnl: Floats,
-    scratch: Floats,
-    worst: Floats,
-    tail_rows: Rows,
-    out: Floats,
-) -> float:
-    """CVaR with the order as far as the other checks allow it; scales it to the largest size that passes."""
-    row = symbols[i]
-    equity, lot = account[at.EQUITY], row[at.LOT]
-    a_share = sign * row[at.PRICE]
-    # The portfolio in which this order fills and nothing on the symbol's other side does.
-    start = end * a_share - row[at.VALUE]
-    limit, tail = limits[at.MAX_CVAR] * equity, limits[at.TAIL]
-    out[BOUND, at.CVAR_BREACH] = limits[at.MAX_CVAR]
-    low = np.floor(closable / lot)  # lots that are never held back
-    asked = _whole(allowed if allowed > 0.0 else quantity, quantity, lot, reducing)
-    if not row[at.KNOWN] >= limits[at.LEAST_SCENARIOS]:
-        if reducing:
-            out[VERDICT, at.CVAR_BREACH] = at.EXEMPT
-            return min(allowed, asked)
-        out[VERDICT, at.CVAR_BREACH] = at.SCALED if low >= 1.0 else at.FAILED
-        return min(allowed, low * lot)
-    history = returns[i]
-    with_order = tail_mean(pnl, history, start + asked * a_share, tail, scratch, worst, tail_rows)
-    out[MEASURED, at.CVAR_BREACH] = with_order / equity
-    if with_order <= limit * (1.0 + ROUNDING):
-        out[VERDICT, at.CVAR_BREACH] = at.PASSED
-        return min(allowed, asked)
-    if reducing:
-        out[VERDICT, at.CVAR_BREACH] = at.EXEMPT
-        return min(allowed, asked)
-    before = tail_mean(pnl, history, start, tail, scratch, worst, tail_rows)
-    if before > limit and with_order <= before:
-        # Over the limit already, and the order lowers it.
-        out[VERDICT, at.CVAR_BREACH] = at.PASSED
-        out[BOUND, at.CVAR_BREACH] = before / equity
-        return min(allowed, asked)
-    # CVaR is convex in the size: where the least size passes, those that pass reach from it to one bound.
-    if tail_mean(pnl, history, start + low * lot * a_share, tail, scratch, worst, tail_rows) <= limit * (
-        1.0 + ROUNDING
-    ):
-        high = np.ceil(asked / lot)
-        while high - low > 1.0:
-            middle = np.floor((low + high) / 2.0)
-            if tail_mean(pnl, history, start + middle * lot * a_share, tail, scratch, worst, tail_rows) <= limit * (
-                1.0 + ROUNDING
-            ):
-                low = middle
-            else:
-                high = middle
-    out[VERDICT, at.CVAR_BREACH] = at.SCALED if low >= 1.0 else at.FAILED
-    return min(allowed, low * lot)
-
-
-@njit(cache=True, nogil=True)
-def _whole(shares: float, quantity: float, lot: float, reducing: bool) -> float:
-    """``shares`` in whole lots; what only closes may be an odd lot."""
-    if reducing and shares >= quantity:
-        return quantity
-    return _lots(shares, lot) * lot
-
-
-@njit(cache=True, nogil=True)
-def recommit(
-    i: int,
-    account: Floats,
-    symbols: Floats,
-    sectors: Floats,
-    counterparties: Floats,
-    returns: Floats,
-    pnl: Floats,
-) -> None:
-    """Bring the totals up to date after a change of the symbol's holding, working orders or price."""
-    row = symbols[i]
-    price = row[at.PRICE] if row[at.PRICE] > 0.0 and row[at.PRICE] < np.inf else 0.0  # unknown: counted elsewhere
-    high, low = furthest(row, 1.0) * price, furthest(row, -1.0) * price
-    account[at.NET_HIGH] += high - row[at.HIGH]
-    account[at.NET_LOW] += low - row[at.LOW]
-    row[at.HIGH], row[at.LOW] = high, low
-    new = committed_shares(row) * price
-    change = new - row[at.VALUE]
-    if change == 0.0:
-        return
-    larger = abs(new) - abs(row[at.VALUE])
-    account[at.GROSS] += larger
-    account[at.SQUARES] += new * new - row[at.VALUE] * row[at.VALUE]
-    sectors[int(row[at.SECTOR])] += larger
-    counterparties[int(row[at.COUNTERPARTY])] += larger
-    row[at.VALUE] = new
-    history = returns[i]
-    for k in range(len(pnl)):
-        pnl[k] += change * history[k]
-
-
-@njit(cache=True, nogil=True)
-def commit(
-    i: int,
-    sign: float,
-    quantity: float,
-    closing: bool,
-    stop: bool,
-    account: Floats,
-    symbols: Floats,
-    sectors: Floats,
-    counterparties: Floats,
-    returns: Floats,
-    pnl: Floats,
-) -> None:
-    """Count an approved order as working: nothing after it may use the room it takes."""
-    row = symbols[i]
-    account[at.ORDERS] += 1.0
-    if stop:
-        return  # it can only close, and it waits: it takes no room
-    row[at.WORKING] += 1.0
-    row[at.ORDERED] += quantity
-    account[at.TURNOVER] += quantity * row[at.PRICE]
-    if closing and sign > 0.0:
-        row[at.CLOSING_BUYS] += quantity
-    elif closing:
-        row[at.CLOSING_SELLS] += quantity
-    elif sign > 0.0:
-        row[at.BUYS] += quantity
-        row[at.RESERVED] += quantity * row[at.PRICE]
-        account[at.CASH] -= quantity * row[at.PRICE]
-    else:
-        row[at.SELLS] += quantity
-    recommit(i, account, symbols, sectors, counterparties, returns, pnl)
 
 
 @njit(cache=True, nogil=True)
@@ -543,7 +319,7 @@ def check_many(
         )  # fmt: skip
         approved[n] = size
         for k in range(said.shape[1]):
-            said[n, k] = int(out[VERDICT, k])
+            said[n, k] = int(out[at.VERDICT, k])
         if size > 0.0:
             row = symbols[i]
             closing = size <= closable_shares(row, sign)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant_dagster.errors import RiskError
-from quant_dagster.forecasting.correlations import fit_dcc
-from quant_dagster.forecasting.garch import FITTED, fit_garch
+from quant_dagster.forecasting.variance.correlations import fit_dcc
+from quant_dagster.forecasting.variance.garch import fit_garch
+from quant_dagster.forecasting.variance.search import FITTED
 
 FloatArray = NDArray[np.float64]
 

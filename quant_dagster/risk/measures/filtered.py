@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from quant_dagster.forecasting.garch import GarchFits, fit_garch
+from quant_dagster.forecasting.variance.garch import GarchFits, fit_garch
 
 FloatArray = NDArray[np.float64]
 

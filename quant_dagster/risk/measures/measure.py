@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant_dagster.errors import RiskError
-from quant_dagster.forecasting.garch import FITTED, REASONS
+from quant_dagster.forecasting.variance.search import FITTED, REASONS
 from quant_dagster.risk.expected_shortfall import expected_shortfall
 from quant_dagster.risk.measures.correlations import Correlations, dynamic_correlation, shrunk_correlation
 from quant_dagster.risk.measures.empirical import Contributions, scenario_contributions, value_at_risk

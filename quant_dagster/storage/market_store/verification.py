@@ -13,8 +13,8 @@ import polars as pl
 from sqlalchemy import Connection
 
 from quant_dagster.errors import StorageError
-from quant_dagster.storage.changes import difference
 from quant_dagster.storage.lake import Lake
+from quant_dagster.storage.lake.changes import difference
 from quant_dagster.storage.market_store import aggregate
 from quant_dagster.storage.market_store.reading import read_rows
 from quant_dagster.storage.market_store.schema import BARS_5M, full_name, next_month

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, func, select, text
 
 from quant_dagster.accounting import books
-from quant_dagster.accounting.books import Fill, Holding, Side, after_fill
-from quant_dagster.accounting.snapshots import Mark, record_snapshot, value_account
+from quant_dagster.accounting.books import Account, Booked, Fill, Holding, Side, after_fill
+from quant_dagster.accounting.postings import Line, post
+from quant_dagster.accounting.snapshots import Mark, record_snapshot, stored_snapshot, value_account
 from quant_dagster.errors import BooksError
 from quant_dagster.storage.ledger import Ledger
-from quant_dagster.storage.ledger_tables import postings
+from quant_dagster.storage.ledger_tables import positions, postings
+from tests.support.ledgers import sqlite_ledger
 
 AT = datetime(2023, 1, 3, tzinfo=UTC)
 DAY = date(2023, 1, 3)
@@ -108,8 +110,7 @@ def test_money_is_conserved_through_any_sequence_of_fills(history) -> None:
 @settings(max_examples=15)
 @given(history=FILLS)
 def test_books_balance_after_every_fill(history, tmp_path_factory: pytest.TempPathFactory) -> None:
-    ledger = Ledger(f"sqlite:///{tmp_path_factory.mktemp('books') / 'l.db'}", lambda: AT)
-    ledger.upgrade()
+    ledger = sqlite_ledger(tmp_path_factory.mktemp("books") / "l.db", lambda: AT)
     with unchecked(ledger) as connection:
         books.deposit(connection, Decimal(1_000_000), session=DAY, at=AT, reference="opening")
         expected = Holding("AAPL")
@@ -166,6 +167,83 @@ def test_nonsense_fills_are_refused(ledger: Ledger) -> None:
         for quantity, price in (("0", "1"), ("-1", "1"), ("1", "0")):
             with pytest.raises(BooksError, match="must be positive"):
                 books.book(connection, fill(1, Side.BUY, quantity, price), at=AT)
+
+
+def test_a_transaction_that_does_not_balance_is_not_booked(ledger: Ledger) -> None:
+    lines = [Line(Account.CASH, Decimal(100)), Line(Account.CAPITAL, Decimal("-99.99"))]
+    with unchecked(ledger) as connection:
+        with pytest.raises(BooksError, match=r"transaction t does not balance: 0\.01 ; nothing was booked"):
+            post(connection, "t", lines, session=DAY, at=AT)
+        with pytest.raises(BooksError, match="does not balance: 100 EUR; nothing was booked"):
+            post(connection, "t", [replace(lines[0], currency="EUR"), lines[1]], session=DAY, at=AT)
+        assert connection.execute(select(func.count()).select_from(postings)).scalar_one() == 0
+
+
+def test_a_correction_cannot_make_a_fill_one_of_another_symbol(ledger: Ledger) -> None:
+    one = fill(1, Side.BUY, "10", "100")
+    with unchecked(ledger) as connection:
+        books.book(connection, one, at=AT)
+        with pytest.raises(BooksError, match="fill e1 of AAPL cannot be corrected to one of MSFT"):
+            books.book(connection, replace(one, symbol="MSFT", correction=1), at=AT)
+        assert set(books.balances(connection).holdings) == {"AAPL"}
+
+
+def test_a_commission_told_twice_is_paid_once_and_another_one_stops_trading(ledger: Ledger) -> None:
+    untold = fill(1, Side.BUY, "10", "100", commission="0")
+    told = replace(untold, commission=Decimal("1.5"))
+    with unchecked(ledger) as connection:
+        done = [books.book(connection, one, at=AT) for one in (untold, told, told, untold)]
+        assert done == [Booked.NEW, Booked.COMMISSION, Booked.NOTHING, Booked.NOTHING]
+        with pytest.raises(BooksError, match=r"was booked with commission 1\.5\d* and is now reported with 2"):
+            books.book(connection, replace(untold, commission=Decimal(2)), at=AT)
+        assert books.balances(connection).cash == Decimal("-1001.5")
+        assert books.problems(connection) == []
+
+
+def test_what_was_read_for_one_batch_serves_the_next(ledger: Ledger) -> None:
+    first, second = fill(1, Side.BUY, "10", "100", "0"), fill(2, Side.BUY, "10", "120", "0")
+    with unchecked(ledger) as connection:
+        journal = books.Journal(connection, AT)
+        journal.expect([first])
+        journal.book(first)
+        journal.expect([second])
+        journal.book(second)
+        journal.flush()
+        assert books.holding_of(connection, "AAPL") == Holding("AAPL", Decimal(20), Decimal(2200))
+        assert books.problems(connection) == []
+
+
+def test_postings_of_a_symbol_in_an_account_that_has_none_are_found(ledger: Ledger) -> None:
+    lines = [Line(Account.CASH, Decimal(5)), Line(Account.INTEREST, Decimal(-5), "AAPL")]
+    with unchecked(ledger) as connection:
+        post(connection, "t", lines, session=DAY, at=AT)
+        with pytest.raises(BooksError, match="account interest has postings for symbol AAPL"):
+            books.holding_of(connection, "AAPL")
+
+
+def test_an_account_that_holds_nothing_is_its_cash(ledger: Ledger) -> None:
+    with unchecked(ledger) as connection:
+        books.deposit(connection, Decimal(10_000), session=DAY, at=AT, reference="opening")
+        assert record_snapshot(connection, {}, DAY, at=AT)
+        snapshot = stored_snapshot(connection, DAY)
+        assert snapshot is not None
+        assert (snapshot.cash, snapshot.market_value, snapshot.equity) == (10_000, 0, 10_000)
+        assert connection.execute(select(func.count()).select_from(positions)).scalar_one() == 0
+
+
+def test_a_fill_that_was_taken_back_is_out_of_the_snapshot_taken_again(ledger: Ledger) -> None:
+    one = fill(1, Side.BUY, "10", "100", commission="0")
+    with unchecked(ledger) as connection:
+        books.deposit(connection, Decimal(10_000), session=DAY, at=AT, reference="opening")
+        books.book(connection, one, at=AT)
+        rows = select(positions.c.symbol, positions.c.quantity)
+        for quantity, equity in ((10, 9950), (0, 10_000)):
+            assert record_snapshot(connection, {"AAPL": Mark(Decimal(95), DAY)}, DAY, at=AT)
+            snapshot = stored_snapshot(connection, DAY)
+            assert snapshot is not None
+            assert snapshot.equity == equity
+            assert connection.execute(rows).all() == [("AAPL", quantity)]
+            books.book(connection, replace(one, quantity=Decimal(0), correction=1), at=AT)
 
 
 def test_snapshot_values_positions_at_the_close(ledger: Ledger) -> None:

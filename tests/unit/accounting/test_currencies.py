@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 
 import pytest
 
 from quant_dagster.accounting import books, cash
-from quant_dagster.accounting.books import Account, Booked, Fill, Side
+from quant_dagster.accounting.actions import MarketAction, apply_corporate_actions
+from quant_dagster.accounting.books import Account, Booked, Fill, Holding, Side
 from quant_dagster.accounting.fills import COMMISSION_CURRENCY
+from quant_dagster.accounting.postings import Line, post
 from quant_dagster.accounting.profit import profit_and_loss
 from quant_dagster.accounting.snapshots import Mark, record_snapshot, value_account
 from quant_dagster.errors import BooksError
@@ -108,6 +111,75 @@ def test_one_symbol_is_not_held_in_two_currencies(ledger: Ledger) -> None:
         books.book(connection, in_euro(1, Side.BUY, "10", "100"), at=AT)
         with pytest.raises(BooksError, match="two symbols"):
             books.book(connection, replace(in_euro(2, Side.BUY, "10", "100"), currency="USD"), at=AT)
+
+
+def test_a_fill_that_was_booked_in_the_wrong_currency_is_moved_with_all_that_came_of_it(ledger: Ledger) -> None:
+    """Booked in dollars, with a dividend; then the broker says it was euro. Nothing of it stays in dollars."""
+    wrong = fill(1, Side.BUY, "10", "100", "1", "SAP")
+    ex = date(2023, 1, 10)
+    with unchecked(ledger) as connection:
+        books.book(connection, wrong, at=AT)
+        apply_corporate_actions(connection, [MarketAction("SAP", ex, "dividend", amount=Decimal(2))], ex, AT)
+        assert books.balances(connection).cash == -1001 + 20
+        assert books.book(connection, replace(wrong, currency="EUR", correction=1), at=AT) is Booked.CORRECTED
+        balances = books.balances(connection)
+        assert (balances.cash, balances.foreign_cash) == (0, {"EUR": Decimal(-981)})
+        assert balances.currencies == {"EUR"}
+        assert balances.holdings["SAP"] == Holding(
+            "SAP", Decimal(10), Decimal(1000), commission=Decimal(1), dividends=Decimal(20), currency="EUR"
+        )
+        books.book(connection, replace(in_euro(2, Side.SELL, "4", "110"), session=ex), at=AT)
+        assert books.holding_of(connection, "SAP").realised_pnl == 40
+        assert books.balances(connection).foreign_cash == {"EUR": Decimal(-981 + 440 - 1)}
+        assert books.problems(connection) == []
+
+
+def test_a_correction_that_says_what_currency_a_commission_was_in_moves_it(ledger: Ledger) -> None:
+    wrong = in_euro(1, Side.BUY, "10", "100", "1")
+    right = replace(wrong, provenance={COMMISSION_CURRENCY: "BNB"}, correction=1)
+    with unchecked(ledger) as connection:
+        books.book(connection, wrong, at=AT)
+        books.book(connection, right, at=AT)
+        assert books.balances(connection).foreign_cash == {"EUR": Decimal(-1000), "BNB": Decimal(-1)}
+        in_dollars = replace(right, provenance={COMMISSION_CURRENCY: None}, correction=2)
+        books.book(connection, in_dollars, at=AT)
+        assert books.balances(connection).currencies == {"EUR"}
+        assert books.balances(connection).cash == -1
+        assert books.holding_of(connection, "SAP").other_commissions == (("", Decimal(1)),)
+        assert books.problems(connection) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (Line(Account.DIVIDENDS, Decimal(-5), "SAP", currency="USD"), "SAP has dividends in USD and is held in EUR"),
+        (
+            Line(Account.SECURITIES, Decimal(-5), "SAP", Decimal(1), "USD"),
+            r"SAP is held in more than one currency: \['EUR', 'USD'\]",
+        ),
+    ],
+)
+def test_postings_of_one_symbol_in_two_currencies_are_found(ledger: Ledger, line: Line, message: str) -> None:
+    with unchecked(ledger) as connection:
+        books.book(connection, in_euro(1, Side.BUY, "10", "100"), at=AT)
+        post(connection, "t", [line, Line(Account.CASH, Decimal(5), currency="USD")], session=DAY, at=AT)
+        with pytest.raises(BooksError, match=message):
+            books.holding_of(connection, "SAP")
+
+
+@pytest.mark.parametrize(
+    ("currency", "against", "rate"), [("EUR", None, "0"), ("EUR", None, "-1.1"), ("EUR", "EUR", "1"), (None, None, "1")]
+)
+def test_an_exchange_of_a_currency_for_itself_or_for_nothing_is_refused(
+    ledger: Ledger, currency: str | None, against: str | None, rate: str
+) -> None:
+    with unchecked(ledger) as connection:
+        with pytest.raises(BooksError, match=f"exchange x: {currency} for {against} at {rate} is no exchange"):
+            cash.exchange(
+                connection, Decimal(5000), currency=currency, rate=Decimal(rate), against=against, session=DAY, at=AT,
+                reference="x",
+            )  # fmt: skip
+        assert books.balances(connection).totals == {}
 
 
 def test_the_audit_row_of_a_fill_says_its_currency_and_older_ones_stay_as_they_were() -> None:

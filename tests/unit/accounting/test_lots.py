@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quant_dagster.accounting.books import ZERO, Side, replay
-from quant_dagster.accounting.events import Adjustment, Split
+from quant_dagster.accounting.events import Adjustment, CommissionAdjustment, Dividend, Split
 from quant_dagster.accounting.lots import lot_book
 from quant_dagster.storage.types import money
 from tests.unit.accounting.test_books import DAY, FILLS, fill
@@ -26,7 +26,7 @@ def test_the_worked_example_of_houston_electronics() -> None:
     first = lot_book("AAPL", history)
     assert sum(one.cost for one in first.closed) == 6200 == 100 * 10 + 200 * 11 + 250 * 12
     assert first.cost == 50 * 12 + 400 * 13 == 5800
-    assert [(one.quantity, one.unit_cost) for one in first.lots] == [(50, 12), (400, 13)]
+    assert [(one.quantity, one.cost / one.quantity) for one in first.lots] == [(50, 12), (400, 13)]
     average = replay("AAPL", history)
     unit = Decimal(100 * 10 + 200 * 11 + 300 * 12) / 600
     assert 550 * 20 - average.realised_pnl == money(550 * unit)
@@ -71,6 +71,14 @@ def test_lots_split_with_the_shares_and_keep_their_cost() -> None:
     book = lot_book("AAPL", history, [split])
     assert [(lot.quantity, lot.cost) for lot in book.lots] == [(15, 1000), (15, 2000)]
     assert book.unrealised_pnl(Decimal(101)) == 30
+
+
+def test_money_that_a_position_brings_in_or_costs_leaves_its_lots_alone() -> None:
+    history = [fill(1, Side.BUY, "10", "100"), replace(fill(2, Side.SELL, "4", "120"), session=DAY + timedelta(days=2))]
+    between = DAY + timedelta(days=1)
+    events = [Dividend("AAPL", between, "d", Decimal(3)), CommissionAdjustment("AAPL", between, "c", Decimal(2))]
+    assert lot_book("AAPL", history, events) == lot_book("AAPL", history)
+    assert lot_book("AAPL", history).realised_pnl == 80
 
 
 @given(FILLS, st.sampled_from([(1, 1), (2, 1), (3, 2), (1, 8)]), st.integers(0, 25))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from quant_dagster.accounting.books import ZERO, Fill, Side, replay
+from quant_dagster.accounting.events import Split
 from quant_dagster.accounting.performance import (
     annualised_return,
     closed_trades,
@@ -215,6 +216,18 @@ class TestTrades:
         first, second = closed_trades(history)
         assert (first.quantity, first.profit, first.commission) == (10, 100, 2)
         assert (second.quantity, second.profit, second.commission) == (30, 150, 5)
+
+    def test_what_is_sold_after_a_split_bears_the_commission_of_the_shares_it_was(self) -> None:
+        """100 bought at 10 become 200 at 5; half of them sold at 6 bear half of what was paid to open."""
+        history = [fill(1, Side.BUY, 100, "10", "2"), fill(3, Side.SELL, 100, "6", "3")]
+        (trade,) = closed_trades(history, [Split("AAPL", START + timedelta(days=2), "s", 2, 1, None)])
+        assert (trade.quantity, trade.profit, trade.commission) == (100, 100, 4)
+
+    def test_a_fill_that_was_taken_back_closed_nothing(self) -> None:
+        taken_back = replace(fill(2, Side.SELL, 100, "15"), quantity=ZERO, correction=1)
+        history = [fill(1, Side.BUY, 100, "10", "2"), taken_back, fill(3, Side.SELL, 100, "12", "3")]
+        (trade,) = closed_trades(history)
+        assert (trade.session, trade.profit, trade.commission) == (history[2].session, 200, 5)
 
     def test_symbols_are_apart(self) -> None:
         assert closed_trades([fill(1, Side.BUY, 1, "5"), fill(2, Side.SELL, 1, "9", symbol="MSFT")]) == []

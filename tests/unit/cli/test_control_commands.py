@@ -68,6 +68,12 @@ def test_stopping_needs_a_name_and_starting_a_passphrase(as_ada: Command, monkey
     assert len(as_ada("control", "history", "--limit", "1", "--json").json) == 1
 
 
+def test_where_there_is_no_operator_nobody_is_asked_for_a_passphrase(command: Command) -> None:
+    assert command("control", "set", "REDUCE", "--actor", "ann", "--reason", "x").code == 0
+    refused = command("control", "set", "NORMAL", "--actor", "ann", "--reason", "x")
+    assert refused.code == 4 and "there is none yet: 'quant operators add NAME'" in refused.err
+
+
 def test_a_person_at_a_terminal_is_asked_without_echo(as_ada: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QUANT_OPERATOR_PASSPHRASE")
     as_ada("control", "set", "PAUSE", "--actor", "ada", "--reason", "x")

@@ -245,3 +245,24 @@ def test_a_tampered_ledger_fails_verification(replayed_home: Path, command: Comm
     answer = command("verify", "ledger", "--json")
     assert answer.code == 1
     assert answer.json["problems"]
+
+
+def test_a_symbol_is_found_however_it_is_written(replayed_home: Path, command: Command) -> None:
+    assert command("data", "bars", "aapl", "--json").json == command("data", "bars", "AAPL", "--json").json != []
+
+
+def test_a_symbol_the_lake_has_nothing_of_is_said_to_have_none_and_how_to_load_it(
+    replayed_home: Path, command: Command
+) -> None:
+    answer = command("data", "bars", "nope", "--json")
+    assert (answer.code, answer.json) == (0, [])
+    assert answer.err == "no bars of NOPE in the lake: 'quant backfill' loads what the universe names\n"
+    assert command("data", "bars", "AAPL", "--start", "2030-01-02", "--json").err == "", "it has others"
+
+
+def test_status_shows_no_row_without_a_value(replayed_home: Path, command: Command) -> None:
+    shown, facts = command("status").out, command("status", "--json").json
+    assert (facts["as_known_on"], facts["control_codes"]) == (None, [])
+    assert "as known on" not in shown
+    assert "control codes" not in shown
+    assert "control mode" in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 from pathlib import Path
 
@@ -41,6 +42,11 @@ MISTAKES: dict[str, tuple[list[str], int, list[str]]] = {
         ["vendors", "switch", "kraken", "--actor", "a", "--reason", "x"], 2, ["'kraken'", "embedded"]),
     "a fill nobody knew of yet": (
         ["lineage", "0", "--as-known-on", "2022-01-03"], 5, ["fill"]),
+    "more sessions than there are": (["replay", "--sessions", "100000"], 2, ["100000 sessions", "history_start"]),
+    "a market of no vendor": (["gateway", "simulate", "--vendor", "reuter"], 2, ["'reuter'", "embedded_bokeh"]),
+    "two markets": (
+        ["gateway", "simulate", "--vendor", "embedded", "--bars", "x.parquet"], 2, ["--bars", "--vendor"]),
+    "closes are no market": (["gateway", "simulate", "--vendor", "embedded"], 3, ["no open, high, low", "--bars"]),
     "an unknown table": (["lake", "history", "nothing"], 1, ["nothing", "raw_prices"]),
 }  # fmt: skip
 
@@ -115,6 +121,24 @@ def test_a_bad_setting_is_wrong_usage(quant_home: Path, command: Command, monkey
     answer = command("status")
     assert answer.code == 2
     assert "did you mean 'cvar_limit'?" in answer.err
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["replay"], ["backfill"]])
+def test_a_home_that_is_no_folder_is_wrong_usage(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("QUANT_HOME", str(tmp_path / "file"))
+    answer = command(*arguments)
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert f"QUANT_HOME {tmp_path / 'file'} cannot be used" in answer.err
+
+
+def test_a_port_in_use_is_wrong_usage(replayed_home: Path, command: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        answer = command("metrics", "--serve", port)
+    assert (answer.code, answer.out) == (2, "") and f"127.0.0.1:{port} cannot be listened on" in answer.err
 
 
 def test_the_real_process_ends_with_the_same_code_and_line(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ from quant_dagster.execution.algorithms.parameters import Parameters
 from quant_dagster.execution.algorithms.parents import Algorithm, ParentEvent, ParentEventKind, child_order_id
 from quant_dagster.execution.brokers.paper import PaperBroker
 from quant_dagster.execution.orders import OrderEvent, OrderEventKind, fill_kind
-from quant_dagster.operations.report_content import read_period
-from quant_dagster.operations.report_execution import (
+from quant_dagster.operations.report.content import read_period
+from quant_dagster.operations.report.execution import (
     ExecutionRecords,
     execution_section,
     execution_tables,

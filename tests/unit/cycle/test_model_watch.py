@@ -21,7 +21,7 @@ from quant_dagster.cycle.modelling import stored_fits
 from quant_dagster.forecasting.parameters import ForecastParameters
 from quant_dagster.forecasting.runner import forecast_session
 from quant_dagster.market_data.panel import Panel
-from quant_dagster.operations.model_alerts import broken_models, model_alerts
+from quant_dagster.operations.alerts.models import broken_models, model_alerts
 from quant_dagster.settings import load_settings
 from quant_dagster.storage.tables import TABLES
 from tests.unit.forecasting.real_returns import stock_panel

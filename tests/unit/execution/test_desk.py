@@ -35,6 +35,24 @@ class Crash(BaseException):
     """The process dies here."""
 
 
+def crash_on(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, when: str, call: int) -> None:
+    """Die before or after the so-many-th call of a function."""
+    original: Callable = getattr(owner, name)
+    calls = 0
+
+    def crashing(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == call and when == "before":
+            raise Crash
+        result = original(*args, **kwargs)
+        if calls == call:
+            raise Crash
+        return result
+
+    monkeypatch.setattr(owner, name, crashing)
+
+
 def approve(ledger: Ledger, *, session: date = MONDAY, side: Side = Side.BUY, quantity: int | Decimal = 100) -> str:
     """Put one approved order into the ledger, with the decision and the cycle it hangs on."""
     order_id = client_order_id("s", session, "IBM", "rebalance")
@@ -128,21 +146,8 @@ POINTS = [
 def test_crash_at_any_point_ends_as_if_there_had_been_none(
     ledger: Ledger, desk: ExecutionDesk, monkeypatch: pytest.MonkeyPatch, owner, name: str, when: str, call: int
 ) -> None:
-    original: Callable = getattr(owner, name)
-    calls = 0
-
-    def crashing(*args, **kwargs):
-        nonlocal calls
-        calls += 1
-        if calls == call and when == "before":
-            raise Crash
-        result = original(*args, **kwargs)
-        if calls == call:
-            raise Crash
-        return result
-
     approve(ledger)
-    monkeypatch.setattr(owner, name, crashing)
+    crash_on(monkeypatch, owner, name, when, call)
 
     def day() -> None:
         desk.submit(MONDAY)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,23 +13,20 @@ from quant_dagster.accounting import books
 from quant_dagster.accounting.books import Side
 from quant_dagster.errors import OrderError
 from quant_dagster.execution import order_log, verdicts
+from quant_dagster.execution.broker import BatchingVenue
 from quant_dagster.execution.brokers.paper import PaperBroker
-from quant_dagster.execution.desk import BatchingVenue, ExecutionDesk
+from quant_dagster.execution.collecting import Collector
+from quant_dagster.execution.desk import ExecutionDesk
 from quant_dagster.execution.orders import OrderStatus, client_order_id
-from quant_dagster.observability import audit
-from quant_dagster.operations.verification import verify_ledger
 from quant_dagster.risk.control import ControlMode, read_mode
 from quant_dagster.risk.gate import OrderIntent, Origin, Outcome, RiskDecision
 from quant_dagster.settings import ExecutionSettings
 from quant_dagster.storage.ledger import Ledger
 from quant_dagster.storage.ledger_tables import order_events, risk_events
+from tests.unit.execution.test_desk import Crash, crash_on, sound
 from tests.unit.execution.test_paper import MONDAY, TUESDAY, real_bar
 
 COUNT = 4
-
-
-class Crash(BaseException):
-    """The process dies here."""
 
 
 def approve(ledger: Ledger) -> list[str]:
@@ -63,16 +59,12 @@ def day(desk: ExecutionDesk) -> None:
     desk.settle(TUESDAY, {"IBM": real_bar(TUESDAY)})
 
 
-def sound(ledger: Ledger) -> bool:
-    return verify_ledger(ledger).problems == () and audit.verify(ledger).problems == ()
-
-
 POINTS = [
     (PaperBroker, "submit", "before"),
     (PaperBroker, "submit", "after"),
     (PaperBroker, "find", "after"),
-    (ExecutionDesk, "_acknowledge_all", "before"),
-    (ExecutionDesk, "_acknowledge_all", "after"),
+    (Collector, "_acknowledge_all", "before"),
+    (Collector, "_acknowledge_all", "after"),
     (order_log.Recorder, "flush", "before"),
     (order_log.Recorder, "flush", "after"),
     (order_log, "record", "before"),
@@ -86,21 +78,8 @@ def test_a_crash_among_many_orders_ends_as_if_there_had_been_none(
     ledger: Ledger, desk: ExecutionDesk, broker: PaperBroker, monkeypatch: pytest.MonkeyPatch, owner, name: str,
     when: str, call: int,
 ) -> None:  # fmt: skip
-    original: Callable = getattr(owner, name)
-    calls = 0
-
-    def crashing(*args, **kwargs):
-        nonlocal calls
-        calls += 1
-        if calls == call and when == "before":
-            raise Crash
-        result = original(*args, **kwargs)
-        if calls == call:
-            raise Crash
-        return result
-
     made = approve(ledger)
-    monkeypatch.setattr(owner, name, crashing)
+    crash_on(monkeypatch, owner, name, when, call)
     try:
         day(desk)
     except Crash:

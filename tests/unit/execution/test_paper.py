@@ -249,3 +249,64 @@ def test_a_book_of_an_earlier_version_knows_its_positions(broker: PaperBroker) -
     broker.submit(closing(quantity=130))
     broker.trade_session(WEDNESDAY, {"IBM": real_bar(WEDNESDAY)})
     assert broker.find("o2").filled_quantity == 100
+
+
+def test_a_book_of_a_version_without_splits_and_limits_gets_them_and_keeps_what_it_has(broker: PaperBroker) -> None:
+    hold(broker)
+    with sqlite3.connect(broker.path) as book:
+        book.execute("DROP TABLE splits")
+        book.execute("ALTER TABLE orders DROP COLUMN limit_price")
+    broker.split("IBM", lambda held: 2 * held, "split:1")
+    broker.submit(replace(order(50, Side.SELL, TUESDAY, 2), order_type="limit", limit_price=Decimal(500)))
+    assert [one.limit_price for one in broker.open_orders()] == [500]
+    assert broker.account().positions == {"IBM": 200}
+
+
+def test_a_split_changes_what_is_held_once(broker: PaperBroker) -> None:
+    broker.split("IBM", lambda held: 2 * held, "before anything was held")
+    hold(broker)
+    for _ in range(2):
+        broker.split("IBM", lambda held: 2 * held, "split:1")
+    assert broker.account().positions == {"IBM": 200}
+
+
+def test_a_file_that_is_no_book_is_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "paper.db"
+    path.write_bytes(b"not a database" * 100)
+    with pytest.raises(sqlite3.DatabaseError):
+        PaperBroker(path, COSTS, volume_required=True).submit(order())
+    assert path.read_bytes() == b"not a database" * 100
+
+
+def test_a_session_is_met_once_by_an_order_that_goes_on(broker: PaperBroker) -> None:
+    bar = real_bar(TUESDAY)
+    cap = int(bar.volume * COSTS.participation_cap)
+    broker.submit(order(cap + 500, tif="gtc"))
+    for _ in range(3):
+        broker.trade_session(TUESDAY, {"IBM": bar})
+    assert [fill.quantity for fill in broker.executions(["o1"])] == [cap]
+    assert broker.find("o1").status is ReportedStatus.WORKING
+
+
+@pytest.mark.parametrize(
+    ("side", "limit", "reference"),
+    [
+        (Side.BUY, "open+1", "open"), (Side.BUY, "open", "open"), (Side.BUY, "low", "limit"),
+        (Side.BUY, "low-0.01", None),
+        (Side.SELL, "open-1", "open"), (Side.SELL, "high", "limit"), (Side.SELL, "high+0.01", None),
+    ],
+)  # fmt: skip
+def test_a_limit_fills_at_the_open_or_at_its_price_and_never_worse(broker, side, limit, reference) -> None:
+    bar = real_bar(TUESDAY)
+    name, _, offset = limit.replace("-", "+-").partition("+")
+    price = Decimal(repr(getattr(bar, name))) + Decimal(offset or 0)
+    broker.submit(replace(order(side=side), order_type="limit", limit_price=price))
+    broker.trade_session(TUESDAY, {"IBM": bar})
+    fills = broker.executions(["o1"])
+    if reference is None:
+        assert fills == [] and broker.find("o1").reason == "day_order_expired:limit_not_reached"
+        return
+    (fill,) = fills
+    assert fill.reference_price == (Decimal(repr(bar.open)) if reference == "open" else price)
+    assert fill.provenance["priced_at"] == reference
+    assert side.sign * (fill.price - price) <= 0

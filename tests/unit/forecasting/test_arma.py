@@ -7,7 +7,9 @@ import pytest
 from statsmodels.tsa.statespace.sarimax import SARIMAX
 
 from quant_dagster.errors import ForecastError
-from quant_dagster.forecasting.arma import (
+from quant_dagster.forecasting.arma.candidates import FITTED
+from quant_dagster.forecasting.arma.likelihood import concentrated_likelihood
+from quant_dagster.forecasting.arma.sarimax import (
     CONSTANT,
     NOT_TRIED,
     ArmaParameters,
@@ -16,8 +18,6 @@ from quant_dagster.forecasting.arma import (
     fit_arma,
     forecast_arma,
 )
-from quant_dagster.forecasting.arma_columns import FITTED
-from quant_dagster.forecasting.arma_likelihood import concentrated_likelihood
 from tests.unit.forecasting.real_returns import columns, index_returns, stock_returns
 
 # R's data sets ``lh`` (Diggle 1990, table A.1, series 3) and ``LakeHuron`` (Brockwell & Davis 1991, series A).

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from quant_dagster.forecasting.change_points import (
+from quant_dagster.forecasting.spectrum.change_points import (
     BASE,
     COMPONENTS,
     FEWEST,

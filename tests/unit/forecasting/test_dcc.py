@@ -6,20 +6,20 @@ from scipy.optimize import minimize
 from sklearn.covariance import ledoit_wolf
 
 from quant_dagster.errors import ForecastError
-from quant_dagster.forecasting.correlations import (
+from quant_dagster.forecasting.families.conditional_variance import dcc_family, garch_family
+from quant_dagster.forecasting.families.protocol import Answer, Request
+from quant_dagster.forecasting.history import return_history
+from quant_dagster.forecasting.parameters import ForecastParameters
+from quant_dagster.forecasting.variance.correlations import (
     _pair_likelihoods,
     aligned_residuals,
+    correlate,
     covered,
-    dcc_correlation,
     fit_dcc,
     market_correlation,
     shrunk_correlation,
 )
-from quant_dagster.forecasting.families.conditional_variance import dcc_family, garch_family
-from quant_dagster.forecasting.families.protocol import Answer, Request
-from quant_dagster.forecasting.garch import fit_garch
-from quant_dagster.forecasting.history import return_history
-from quant_dagster.forecasting.parameters import ForecastParameters
+from quant_dagster.forecasting.variance.garch import fit_garch
 from tests.unit.forecasting.real_returns import columns, index_returns, panel_of, stock_panel
 
 SETTINGS = ForecastParameters()
@@ -34,6 +34,13 @@ def stock_residuals():
     history = return_history(panel, SETTINGS.window, SETTINGS.longest_gap)
     fits = fit_garch(history.returns, history.counts, steps=1)
     return fits.residuals
+
+
+def dcc_correlation(panel, settings, workers=1):
+    history = return_history(panel, settings.window, settings.longest_gap)
+    ready = (history.counts >= settings.min_observations) & (history.stale == 0)
+    fits = fit_garch(history.returns, history.counts, steps=1, tried=ready, workers=workers)
+    return correlate(panel, history, fits, workers)
 
 
 def plain_dcc(z, a, b, target):

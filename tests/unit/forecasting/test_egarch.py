@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from arch import arch_model
 
-from quant_dagster.forecasting.egarch import RAREST_SHOCK, expected_variances, fit_egarch, student_t_quantiles
-from quant_dagster.forecasting.egarch_likelihood import _digamma, evaluate_egarch
 from quant_dagster.forecasting.families.conditional_variance import egarch_family
 from quant_dagster.forecasting.families.protocol import Answer, EarlierFit, Request
 from quant_dagster.forecasting.history import return_history
 from quant_dagster.forecasting.parameters import Backcast, ForecastParameters
 from quant_dagster.forecasting.records import LEVELS
-from quant_dagster.forecasting.variance_search import CONSTANT, FITTED, NOT_TRIED
+from quant_dagster.forecasting.variance.egarch import RAREST_SHOCK, expected_variances, fit_egarch, student_t_quantiles
+from quant_dagster.forecasting.variance.egarch_likelihood import _digamma, evaluate_egarch
+from quant_dagster.forecasting.variance.search import CONSTANT, FITTED, NOT_TRIED
 from tests.unit.forecasting.real_returns import columns, index_returns, stock_panel, stock_returns
 
 NAMES = ("mu", "omega", "alpha", "gamma", "beta", "nu")
@@ -77,7 +77,7 @@ def test_further_variances_are_those_arch_simulates_within_its_error():
 def test_forecasts_hardly_depend_on_where_shocks_count_as_too_rare(monkeypatch):
     y = index_returns("sp500")
     usual = fit_egarch(*columns(y), steps=20).step_variance[0]
-    monkeypatch.setattr("quant_dagster.forecasting.egarch.RAREST_SHOCK", 1e-5)
+    monkeypatch.setattr("quant_dagster.forecasting.variance.egarch.RAREST_SHOCK", 1e-5)
     rarer = fit_egarch(*columns(y), steps=20).step_variance[0]
     assert (rarer >= usual).all()
     np.testing.assert_allclose(rarer, usual, rtol=1e-2)

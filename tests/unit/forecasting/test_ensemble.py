@@ -20,8 +20,9 @@ from quant_dagster.forecasting.ensemble import (
 )
 from quant_dagster.forecasting.families.registry import FAMILIES
 from quant_dagster.forecasting.parameters import ForecastParameters
-from quant_dagster.forecasting.records import FORECAST_SCHEMA, validate_forecasts
+from quant_dagster.forecasting.records import FORECAST_SCHEMA
 from quant_dagster.forecasting.runner import forecast_session
+from quant_dagster.quality.contracts import validate
 from tests.unit.forecasting.real_returns import panel_of, stock_panel
 
 SETTINGS = ForecastParameters(
@@ -118,7 +119,7 @@ def test_between_fits_the_ensemble_is_carried_forward_and_the_row_says_how_old_t
         stored = pl.concat(frames) if frames else pl.DataFrame(schema=FORECAST_SCHEMA)
         fits = earlier_fits(stored, panel.sessions, panel.last_session, ["ensemble"])
         run = forecast_session(panel, data_version=1, settings=SETTINGS, earlier=fits)
-        validate_forecasts(run.frame)
+        validate("forecasts", run.frame)
         frames.append(run.frame)
     rows = pl.concat(frames).filter(pl.col("model") == "ensemble", pl.col("horizon") == 1, pl.col("symbol") == "A")
     assert rows["status"].to_list() == ["fitted", "carried", "carried", "fitted", "carried", "carried"]

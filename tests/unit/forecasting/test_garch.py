@@ -6,11 +6,11 @@ from arch import arch_model
 from statsmodels.stats.diagnostic import acorr_ljungbox
 from statsmodels.stats.stattools import jarque_bera
 
-from quant_dagster.forecasting.garch import CONSTANT, FITTED, NOT_TRIED, fit_garch
-from quant_dagster.forecasting.garch_likelihood import evaluate_garch
 from quant_dagster.forecasting.parameters import Backcast
-from quant_dagster.forecasting.variance_diagnostics import half_life, residual_tests
-from quant_dagster.forecasting.variance_search import LARGEST_PERSISTENCE
+from quant_dagster.forecasting.variance.diagnostics import half_life, residual_tests
+from quant_dagster.forecasting.variance.garch import fit_garch
+from quant_dagster.forecasting.variance.garch_likelihood import evaluate_garch
+from quant_dagster.forecasting.variance.search import CONSTANT, FITTED, LARGEST_PERSISTENCE, NOT_TRIED
 from tests.unit.forecasting.real_returns import columns, index_returns, stock_returns
 
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from arch import arch_model
 
-from quant_dagster.forecasting.asymmetric_garch import evaluate_gjr
-from quant_dagster.forecasting.garch import CONSTANT, FITTED, NOT_TRIED, fit_garch, fit_gjr
-from quant_dagster.forecasting.garch_likelihood import evaluate_garch
 from quant_dagster.forecasting.history import return_history
 from quant_dagster.forecasting.parameters import Backcast
+from quant_dagster.forecasting.variance.garch import fit_garch
+from quant_dagster.forecasting.variance.garch_likelihood import evaluate_garch
+from quant_dagster.forecasting.variance.gjr_likelihood import evaluate_gjr
+from quant_dagster.forecasting.variance.search import CONSTANT, FITTED, NOT_TRIED
 from tests.support.market_data import shared_data
 from tests.unit.forecasting.real_returns import columns, index_returns, panel_of, stock_returns
 
@@ -35,7 +36,7 @@ def plain_gjr(y, mu, omega, alpha, gamma, beta, presample):
 
 def test_the_likelihood_is_at_least_that_of_arch():
     series = real_series()
-    fits = fit_gjr(*columns(*series), steps=5, starts=4, backcast=Backcast.ARCH)
+    fits = fit_garch(*columns(*series), steps=5, asymmetric=True, starts=4, backcast=Backcast.ARCH)
     assert (fits.status == FITTED).all()
     for j, y in enumerate(series):
         assert fits.log_likelihood[j] >= gjr_of_arch(y).loglikelihood + len(y) * np.log(100) - 1e-3
@@ -48,7 +49,9 @@ def test_on_498_stocks_no_fit_fails_and_the_sampled_likelihoods_are_those_of_arc
     bars = pl.read_parquet(shared_data("us_daily_yahoo_2014_2024.parquet"), columns=["symbol", "date", "close"])
     closes = bars.pivot(on="symbol", index="date", values="close").sort("date").drop("date").to_numpy()
     history = return_history(panel_of(closes), 2520, 5)
-    fits = fit_gjr(history.returns, history.counts, steps=1, starts=4, backcast=Backcast.ARCH, workers=2)
+    fits = fit_garch(
+        history.returns, history.counts, steps=1, asymmetric=True, starts=4, backcast=Backcast.ARCH, workers=2
+    )
     assert (fits.status == FITTED).all()
     sampled = range(0, closes.shape[1], 25)
     gains = []
@@ -60,7 +63,7 @@ def test_on_498_stocks_no_fit_fails_and_the_sampled_likelihoods_are_those_of_arc
 
 def test_given_the_parameters_variances_and_forecasts_are_those_of_arch():
     y = index_returns("nasdaq")
-    fits = fit_gjr(*columns(y), steps=10, backcast=Backcast.ARCH)
+    fits = fit_garch(*columns(y), steps=10, asymmetric=True, backcast=Backcast.ARCH)
     ours = [100 * fits.mu[0], 1e4 * fits.omega[0], fits.alpha[0], fits.gamma[0], fits.beta[0]]
     fixed = arch_model(100 * y, mean="Constant", vol="GARCH", p=1, o=1, q=1, rescale=False).fix(ours)
     np.testing.assert_allclose(fits.log_likelihood[0], fixed.loglikelihood + len(y) * np.log(100), rtol=1e-10)
@@ -71,7 +74,7 @@ def test_given_the_parameters_variances_and_forecasts_are_those_of_arch():
 
 def test_with_the_sample_variance_before_the_sample_the_plain_recursion_gives_the_same():
     y = index_returns("sp500")
-    fits = fit_gjr(*columns(y), steps=1, backcast=Backcast.SAMPLE_VARIANCE)
+    fits = fit_garch(*columns(y), steps=1, asymmetric=True, backcast=Backcast.SAMPLE_VARIANCE)
     mu, omega, alpha, gamma, beta = (x[0] for x in (fits.mu, fits.omega, fits.alpha, fits.gamma, fits.beta))
     variances, likelihood = plain_gjr(y, mu, omega, alpha, gamma, beta, np.mean((y - mu) ** 2))
     np.testing.assert_allclose(fits.log_likelihood[0], likelihood, rtol=1e-12)
@@ -106,7 +109,7 @@ def test_shocks_split_evenly_are_those_of_garch():
 
 def test_asymmetry_never_lowers_the_likelihood_and_bad_news_counts_for_more_in_the_index():
     returns, counts = columns(*real_series())
-    symmetric, asymmetric = (fit(returns, counts, steps=1, starts=4) for fit in (fit_garch, fit_gjr))
+    symmetric, asymmetric = (fit_garch(returns, counts, steps=1, starts=4, asymmetric=by) for by in (False, True))
     assert (asymmetric.log_likelihood >= symmetric.log_likelihood - 1e-6).all()
     assert (asymmetric.gamma[:2] > 0.05).all()
     assert (asymmetric.alpha >= 0).all()
@@ -117,14 +120,14 @@ def test_asymmetry_never_lowers_the_likelihood_and_bad_news_counts_for_more_in_t
 
 def test_the_number_of_threads_does_not_change_a_bit():
     returns, counts = columns(*real_series())
-    one, three = (fit_gjr(returns, counts, steps=5, workers=workers) for workers in (1, 3))
+    one, three = (fit_garch(returns, counts, steps=5, asymmetric=True, workers=workers) for workers in (1, 3))
     for name in ("mu", "omega", "alpha", "gamma", "beta", "log_likelihood", "step_variance", "residuals"):
         np.testing.assert_array_equal(getattr(one, name), getattr(three, name))
 
 
 def test_a_series_that_does_not_vary_is_refused_and_its_neighbour_fitted():
     returns, counts = columns(np.zeros(300), index_returns("sp500"), np.array([0.01, 0.02]))
-    fits = fit_gjr(returns, counts, steps=2)
+    fits = fit_garch(returns, counts, steps=2, asymmetric=True)
     assert fits.status.tolist() == [CONSTANT, FITTED, NOT_TRIED]
     assert np.isnan(fits.step_variance[0]).all()
     assert np.isfinite(fits.step_variance[1]).all()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from quant_dagster.forecasting.change_points import detect_changes
-from quant_dagster.forecasting.intervention import (
+from quant_dagster.forecasting.spectrum.change_points import detect_changes
+from quant_dagster.forecasting.spectrum.intervention import (
     STATES,
     Action,
     Decisions,
@@ -18,7 +18,7 @@ from quant_dagster.forecasting.intervention import (
     state_name,
     states_at,
 )
-from quant_dagster.forecasting.singular_spectrum import forecast_spectrum
+from quant_dagster.forecasting.spectrum.singular import forecast_spectrum
 
 FloatArray = NDArray[np.float64]
 SESSIONS, SERIES, HORIZON = 900, 60, 5

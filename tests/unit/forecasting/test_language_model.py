@@ -8,8 +8,9 @@ import pytest
 from quant_dagster.forecasting.families.registry import chosen
 from quant_dagster.forecasting.language_model import Question, ask_in_batches, read_answer
 from quant_dagster.forecasting.parameters import ForecastParameters, LanguageModelParameters
-from quant_dagster.forecasting.records import ForecastModel, validate_forecasts
+from quant_dagster.forecasting.records import ForecastModel
 from quant_dagster.forecasting.runner import forecast_session
+from quant_dagster.quality.contracts import validate
 from tests.support.language_model_server import language_model_server
 from tests.unit.forecasting.real_returns import panel_of, stock_panel
 
@@ -114,7 +115,7 @@ def test_it_is_off_by_default_and_its_prompt_and_answer_are_kept_when_it_is_on()
     with language_model_server(answer) as server:
         on = replace(settings, families=("ar", "language_model"), language_model=parameters(server))
         run = forecast_session(panel, data_version=1, settings=on)
-    validate_forecasts(run.frame)
+    validate("forecasts", run.frame)
     rows = run.frame.filter(pl.col("model") == "language_model", pl.col("horizon") == 5)
     assert rows["answered_by"].to_list() == ["language_model", "historical_mean", "language_model"]
     assert rows["mean"][0] == pytest.approx(0.001)

@@ -11,9 +11,9 @@ from quant_dagster.errors import ConfigurationError
 from quant_dagster.forecasting.families.protocol import NOT_ASKED, Answer, Reply, Request
 from quant_dagster.forecasting.families.spectrum import mssa_family, ssa_family
 from quant_dagster.forecasting.history import return_history
-from quant_dagster.forecasting.multivariate_spectrum import correlation_blocks, forecast_groups
 from quant_dagster.forecasting.parameters import ForecastParameters
-from quant_dagster.forecasting.singular_spectrum import FITTED, NOT_TRIED, TOO_SHORT, forecast_spectrum
+from quant_dagster.forecasting.spectrum.multivariate import correlation_blocks, forecast_groups
+from quant_dagster.forecasting.spectrum.singular import FITTED, NOT_TRIED, TOO_SHORT, forecast_spectrum
 from quant_dagster.market_data.panel import Panel
 from tests.unit.forecasting.real_returns import columns, panel_of, stock_panel
 from tests.unit.forecasting.test_singular_spectrum import averages

@@ -1,11 +1,10 @@
 import json
 from datetime import date
 
-import polars as pl
 import pytest
 from scipy.stats import norm
 
-from quant_dagster.errors import ContractError, ForecastError
+from quant_dagster.errors import ForecastError
 from quant_dagster.forecasting.records import (
     FORECAST_SCHEMA,
     LEVELS,
@@ -14,8 +13,8 @@ from quant_dagster.forecasting.records import (
     Status,
     forecast_table,
     normal_quantiles,
-    validate_forecasts,
 )
+from quant_dagster.quality.contracts import validate
 
 
 def forecast(**changes):
@@ -44,7 +43,7 @@ def test_normal_quantiles_are_those_of_scipy():
 def test_a_forecast_becomes_a_row_of_the_schema():
     table = forecast_table([forecast(), forecast(horizon=5, fallback="sarimax: singular")])
     assert table.schema == FORECAST_SCHEMA
-    validate_forecasts(table)
+    validate("forecasts", table)
     assert table["horizon"].to_list() == [1, 5]
     assert table["fallback"].to_list() == [None, "sarimax: singular"]
     assert json.loads(table["parameters"][0]) == {"distribution": "normal", "order": 0}
@@ -53,14 +52,14 @@ def test_a_forecast_becomes_a_row_of_the_schema():
 def test_a_refusal_is_a_row_without_numbers_that_says_why():
     none = {"answered_by": None, "fitted_on": None, "mean": None, "std": None, "quantiles": ()}
     table = forecast_table([forecast(status=Status.REFUSED, fallback="ar: no close", **none)])
-    validate_forecasts(table)
+    validate("forecasts", table)
     assert table.row(0, named=True)["q50"] is None
 
 
 def test_no_forecasts_are_an_empty_table_of_the_schema():
     table = forecast_table([])
     assert table.schema == FORECAST_SCHEMA
-    validate_forecasts(table)
+    validate("forecasts", table)
 
 
 def test_what_could_not_be_computed_is_null_in_json():
@@ -84,32 +83,3 @@ def test_what_could_not_be_computed_is_null_in_json():
 def test_a_forecast_that_cannot_be_is_refused(changes):
     with pytest.raises(ForecastError):
         forecast(**changes)
-
-
-@pytest.mark.parametrize(
-    ("change", "rule"),
-    [
-        (pl.lit(-0.1).alias("std"), "std is not above zero"),
-        (pl.lit(float("nan")).alias("mean"), "not finite"),
-        (pl.lit(None, pl.Float64).alias("q50"), "absent"),
-        (pl.lit(9.0).alias("q25"), "quantiles decrease"),
-        (pl.lit("ewma").alias("answered_by"), "a stand-in does not say why"),
-        (pl.lit("refused").alias("status"), "a refused row has a number"),
-        (pl.lit("guessed").alias("status"), "status is unknown"),
-        (pl.lit(0, pl.Int32).alias("horizon"), "horizon"),
-        (pl.lit("oracle").alias("model"), "model is unknown"),
-    ],
-)
-def test_a_table_that_breaks_a_rule_is_refused_by_the_rule_s_name(change, rule):
-    with pytest.raises(ContractError, match=rule):
-        validate_forecasts(forecast_table([forecast()]).with_columns(change))
-
-
-def test_the_same_key_twice_is_refused():
-    with pytest.raises(ContractError, match="key is not unique"):
-        validate_forecasts(forecast_table([forecast(), forecast(mean=0.0)]))
-
-
-def test_other_columns_are_refused():
-    with pytest.raises(ContractError, match="columns"):
-        validate_forecasts(forecast_table([forecast()]).drop("q95"))

@@ -10,9 +10,9 @@ from hmmlearn.hmm import GaussianHMM
 from statsmodels.tsa.regime_switching.markov_regression import MarkovRegression
 
 from quant_dagster.forecasting.records import LEVELS
-from quant_dagster.forecasting.regime_estimation import RegimeParameters
-from quant_dagster.forecasting.regime_selection import choose_regimes
-from quant_dagster.forecasting.regimes import FITTED, filter_regimes, fit_regimes
+from quant_dagster.forecasting.regimes.estimation import RegimeParameters
+from quant_dagster.forecasting.regimes.hidden_markov import FITTED, filter_regimes, fit_regimes
+from quant_dagster.forecasting.regimes.selection import choose_regimes
 from tests.unit.forecasting.real_returns import columns, index_returns, stock_returns
 
 OPTIONS = {"horizons": (1,), "probabilities": LEVELS}

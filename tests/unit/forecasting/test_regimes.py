@@ -6,10 +6,17 @@ from hmmlearn.hmm import GaussianHMM
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from quant_dagster.forecasting.baum_welch import expectation_maximisation, forward_pass
 from quant_dagster.forecasting.records import LEVELS
-from quant_dagster.forecasting.regime_mixture import mixture_moments, mixture_quantiles, occupation_mixture
-from quant_dagster.forecasting.regimes import CONSTANT, DEGENERATE, FITTED, NOT_CONVERGED, NOT_TRIED, fit_regimes
+from quant_dagster.forecasting.regimes.baum_welch import expectation_maximisation, forward_pass
+from quant_dagster.forecasting.regimes.hidden_markov import (
+    CONSTANT,
+    DEGENERATE,
+    FITTED,
+    NOT_CONVERGED,
+    NOT_TRIED,
+    fit_regimes,
+)
+from quant_dagster.forecasting.regimes.mixture import mixture_moments, mixture_quantiles, occupation_mixture
 from tests.unit.forecasting.real_returns import columns, index_returns, stock_returns
 
 HORIZONS = (1, 5)

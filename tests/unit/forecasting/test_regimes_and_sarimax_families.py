@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from quant_dagster.forecasting.arma import candidate_orders
+from quant_dagster.forecasting.arma.sarimax import candidate_orders
 from quant_dagster.forecasting.families.protocol import Answer, EarlierFit, Request
 from quant_dagster.forecasting.families.regime import regime_family
 from quant_dagster.forecasting.families.seasonal import sarimax_family

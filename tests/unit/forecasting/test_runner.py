@@ -11,9 +11,10 @@ from quant_dagster.forecasting.combination import ModelWeights
 from quant_dagster.forecasting.families import autoregressive, conditional_variance, moments, regime
 from quant_dagster.forecasting.families.registry import FAMILIES, chosen
 from quant_dagster.forecasting.parameters import Backend, ForecastParameters
-from quant_dagster.forecasting.records import FORECAST_SCHEMA, normal_quantiles, validate_forecasts
+from quant_dagster.forecasting.records import FORECAST_SCHEMA, normal_quantiles
 from quant_dagster.forecasting.runner import ForecastFailure, forecast_session
 from quant_dagster.market_data.panel import Panel
+from quant_dagster.quality.contracts import validate
 from tests.unit.forecasting.real_returns import panel_of, stock_panel
 
 NAIVE = ["historical_mean", "random_walk", "ewma", "sample_variance", "single_regime"]
@@ -28,7 +29,7 @@ def rows(frame, **where):
 def test_every_symbol_has_exactly_one_row_for_each_model_and_horizon():
     run = forecast_session(stock_panel(), data_version=3, settings=SMALL)
     assert run.frame.schema == FORECAST_SCHEMA
-    validate_forecasts(run.frame)
+    validate("forecasts", run.frame)
     assert run.frame["session"].unique().to_list() == [stock_panel().last_session]
     assert run.frame["data_version"].unique().to_list() == [3]
     assert rows(run.frame, symbol="AAPL").select("model", "horizon").rows() == [
@@ -162,7 +163,7 @@ def test_each_spoiled_series_falls_back_on_its_own_and_says_so():
     panel = pathological_panel()
     settings = replace(SMALL, window=1000)
     run = forecast_session(panel, data_version=1, settings=settings)
-    validate_forecasts(run.frame)
+    validate("forecasts", run.frame)
     alone = forecast_session(panel_of(panel.close[:, :1], ("sound",)), data_version=1, settings=settings).frame
     assert_frame_equal(rows(run.frame, symbol="sound"), alone, check_exact=True)
 
@@ -245,7 +246,7 @@ def test_a_family_that_breaks_down_altogether_costs_only_itself(monkeypatch, cap
     module, name, instead = BROKEN[model]
     monkeypatch.setattr(module, name, fault)
     run = forecast_session(stock_panel(), data_version=1, settings=SMALL)
-    validate_forecasts(run.frame)
+    validate("forecasts", run.frame)
     assert set(run.failures) == {
         ForecastFailure(symbol, model, f"{model}: {said}", instead) for symbol in stock_panel().symbols
     }
@@ -261,7 +262,7 @@ def test_a_family_that_hangs_is_left_behind_when_its_time_is_over(monkeypatch, c
     monkeypatch.setattr(conditional_variance, "garch_family", lambda request: released.wait(60))
     run = forecast_session(stock_panel(), data_version=1, settings=replace(SMALL, time_out_seconds=0.3))
     released.set()
-    validate_forecasts(run.frame)
+    validate("forecasts", run.frame)
     assert rows(run.frame, model="garch11", horizon=1)["answered_by"].unique().to_list() == ["ewma"]
     assert "garch11: no answer within 0.3 s" in rows(run.frame, model="garch11")["fallback"][0]
     assert rows(run.frame, model="hmm")["fallback"].is_null().all()
@@ -272,7 +273,7 @@ def test_when_a_fallback_breaks_down_too_the_row_says_so_and_the_other_models_st
     monkeypatch.setattr(autoregressive, "ar_family", raises)
     monkeypatch.setattr(moments, "historical_mean_family", raises)
     run = forecast_session(stock_panel(), data_version=1, settings=SMALL)
-    validate_forecasts(run.frame)
+    validate("forecasts", run.frame)
     refused = run.frame.filter(pl.col("status") == "refused")
     assert refused["model"].unique().sort().to_list() == ["ar", "combined", "historical_mean"]
     assert rows(refused, model="ar")["fallback"][0] == (
@@ -293,7 +294,7 @@ def test_progress_reaches_the_end_of_each_compiled_family():
 
 def test_other_horizons_go_through():
     run = forecast_session(stock_panel(), horizons=(2, 10), data_version=1, settings=SMALL)
-    validate_forecasts(run.frame)
+    validate("forecasts", run.frame)
     assert set(run.frame["horizon"].to_list()) == {2, 10}
 
 
@@ -323,7 +324,7 @@ def test_every_family_of_the_registry_can_be_imported_and_stands_by_its_fallback
 
 def test_a_panel_in_which_nothing_can_be_forecast_is_refused_row_by_row():
     run = forecast_session(stock_panel().last(10), data_version=1, settings=SMALL)
-    validate_forecasts(run.frame)
+    validate("forecasts", run.frame)
     assert (run.frame["status"] == "refused").all()
     assert run.frame["symbol"].n_unique() == 20
 
@@ -347,7 +348,7 @@ def test_a_cluster_that_cannot_be_reached_costs_the_models_and_not_the_session()
         SMALL, families=("ar",), backend=Backend.DASK, dask_address="tcp://127.0.0.1:9", time_out_seconds=3
     )
     run = forecast_session(stock_panel(), data_version=1, settings=settings)
-    validate_forecasts(run.frame)
+    validate("forecasts", run.frame)
     assert rows(run.frame, model="ar")["answered_by"].unique().to_list() == ["historical_mean"]
 
 
@@ -357,7 +358,7 @@ def test_ten_years_of_498_stocks_are_forecast_with_few_fallbacks():
     bars = pl.read_parquet(shared_data("us_daily_yahoo_2014_2024.parquet")).rename({"date": "session"})
     panel = Panel.from_bars(bars.with_columns(pl.col("symbol").cast(pl.String)))
     run = forecast_session(panel, data_version=1, settings=replace(SMALL, window=1000))
-    validate_forecasts(run.frame)
+    validate("forecasts", run.frame)
     assert run.frame["symbol"].n_unique() == 498
     short = {failure.symbol for failure in run.failures if "the model needs 250" in failure.reason}
     assert short == {"KVUE", "VLTO"}

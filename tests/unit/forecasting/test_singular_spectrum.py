@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from quant_dagster.errors import ConfigurationError
-from quant_dagster.forecasting import singular_spectrum
-from quant_dagster.forecasting.singular_spectrum import (
+from quant_dagster.forecasting.spectrum import singular
+from quant_dagster.forecasting.spectrum.singular import (
     CONSTANT,
     FITTED,
     NOT_TRIED,
@@ -120,7 +120,7 @@ def test_what_cannot_be_decomposed_is_named() -> None:
     got = forecast_spectrum(series, counts, window=40, components=2, steps=3, tried=tried)
     assert got.status.tolist() == [FITTED, TOO_SHORT, CONSTANT, VERTICAL, NOT_TRIED]
     assert np.isfinite(got.path[0]).all() and np.isnan(got.path[1:]).all()
-    assert set(singular_spectrum.REASONS) == {TOO_SHORT, CONSTANT, VERTICAL, NOT_TRIED}
+    assert set(singular.REASONS) == {TOO_SHORT, CONSTANT, VERTICAL, NOT_TRIED}
 
 
 def test_as_many_components_as_coordinates_are_refused() -> None:

@@ -23,7 +23,6 @@ from quant_dagster.market_data.corporate_actions.adjustment import (
     NO_CLOSE,
     UNKNOWN_VALUE,
     adjusted,
-    cash_paid,
     treatments,
     unadjusted,
     unadjusted_amounts,
@@ -220,10 +219,9 @@ def test_an_action_after_the_day_changes_nothing_as_of_that_day() -> None:
     assert expected["close"].to_list() == [50.0, 50.0, 50.0]
 
 
-def test_a_spin_off_is_reinvested_and_flagged_and_never_cash() -> None:
+def test_a_spin_off_is_reinvested_and_flagged() -> None:
     said = treatments(BARS, EVENTS).filter(pl.col("kind") == "spin_off")
     assert said["treatment"].to_list() == [FLAGGED]
-    assert cash_paid(EVENTS)["kind"].to_list() == ["dividend"]
 
 
 def test_what_cannot_be_applied_is_named_and_leaves_prices_alone() -> None:

@@ -32,7 +32,6 @@ def test_closes_are_those_that_skfolio_loads() -> None:
 def test_fields_a_package_lacks_are_null_never_copied_from_the_close() -> None:
     vendor = EmbeddedVendor()
     rows = vendor.daily_bars(["AAPL"], *EVER).rows
-    assert vendor.capabilities.fields == {"close"}
     assert rows.select("open", "high", "low", "volume").null_count().row(0) == (rows.height,) * 4
 
 

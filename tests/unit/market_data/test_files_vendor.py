@@ -146,6 +146,17 @@ def test_empty_file_is_said_to_be_empty(tmp_path: Path, content: str) -> None:
         FilesVendor(path).daily_bars(["AAPL"], START, END)
 
 
+@pytest.mark.parametrize(("mark", "said"), [(";", "';'"), ("\t", r"'\t'"), ("|", "'|'")])
+def test_file_with_another_separator_is_told_so(tmp_path: Path, mark: str, said: str) -> None:
+    path = tmp_path / "prices.csv"
+    path.write_text(
+        mark.join(["symbol", "date", "close"]) + "\n" + mark.join(["AAPL", "2020-01-02", "300,35,1"]) + "\n"
+    )
+    with pytest.raises(MalformedDataError) as caught:
+        FilesVendor(path).symbols()
+    assert f"separated by {said}" in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     path.write_text("symbol,date\n")

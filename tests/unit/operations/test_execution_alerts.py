@@ -22,8 +22,8 @@ from quant_dagster.execution.orders import OrderEvent, OrderEventKind, client_or
 from quant_dagster.execution.reconciliation.breaks import Break, BreakKind
 from quant_dagster.execution.reconciliation.compare import Comparison
 from quant_dagster.execution.reconciliation.record import Run, record
-from quant_dagster.operations.execution_alerts import execution_alerts, outages
-from quant_dagster.operations.notifications import Notifier, Severity
+from quant_dagster.operations.alerts.execution import execution_alerts, outages
+from quant_dagster.operations.alerts.notifications import Notifier, Severity
 from quant_dagster.risk.gate import OrderIntent, Origin, Outcome, RiskDecision
 from quant_dagster.risk.kill_switch.heartbeat import beat
 

@@ -9,8 +9,8 @@ import polars as pl
 
 from quant_dagster.cycle.context import TradingContext
 from quant_dagster.market_data.failover import record_switch
-from quant_dagster.operations.market_alerts import market_alerts
-from quant_dagster.operations.notifications import Notifier
+from quant_dagster.operations.alerts.market import market_alerts
+from quant_dagster.operations.alerts.notifications import Notifier
 from quant_dagster.settings import load_settings
 from tests.support.slack_server import TOKEN, slack_server
 

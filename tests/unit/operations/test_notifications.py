@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from quant_dagster.observability.logs import configure_logging
-from quant_dagster.operations.notifications import (
+from quant_dagster.operations.alerts.notifications import (
     MAX_BLOCKS,
     Alert,
     NotificationError,
@@ -102,7 +102,7 @@ def test_an_alert_of_another_key_is_another_alert(notifier: Notifier, slack: Sla
 
 def test_another_process_does_not_send_it_again(notifier: Notifier, slack: SlackServer, tmp_path: Path) -> None:
     program = (
-        "import sys; from quant_dagster.operations.notifications import *;"
+        "import sys; from quant_dagster.operations.alerts.notifications import *;"
         "from quant_dagster.storage.ledger import Ledger; from quant_dagster.settings import NotificationSettings;"
         "n = Notifier(NotificationSettings(slack_token=sys.argv[2], slack_base_url=sys.argv[3]), Ledger(sys.argv[1]));"
         f"print(n.send(Alert({ALERT.key!r}, Severity.ERROR, 'again')), n.send(Alert('new', Severity.ERROR, 'new')))"

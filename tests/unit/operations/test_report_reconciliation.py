@@ -17,7 +17,7 @@ from quant_dagster.execution.connection_log import record_transition
 from quant_dagster.execution.reconciliation.breaks import Break, BreakKind
 from quant_dagster.execution.reconciliation.compare import Comparison
 from quant_dagster.execution.reconciliation.record import Run, record
-from quant_dagster.operations.report_reconciliation import (
+from quant_dagster.operations.report.reconciliation import (
     every_break,
     newest_runs,
     read_reconciliation,

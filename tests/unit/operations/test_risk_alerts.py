@@ -12,8 +12,8 @@ from sqlalchemy import update
 
 from quant_dagster.cycle.context import TradingContext
 from quant_dagster.observability import audit
-from quant_dagster.operations.notifications import Alert, Notifier, Severity
-from quant_dagster.operations.risk_alerts import ORDINARY, risk_alerts, words
+from quant_dagster.operations.alerts.notifications import Alert, Notifier, Severity
+from quant_dagster.operations.alerts.risk import ORDINARY, risk_alerts, words
 from quant_dagster.risk import actions
 from quant_dagster.risk.account_rules import lockouts
 from quant_dagster.risk.account_rules.rules import RULES

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from quant_dagster.operations.sql_project import SQL_FOLDER, SqlProject
-from quant_dagster.operations.sql_templates import SqlModelError
-from quant_dagster.operations.sql_tests import Severity
+from quant_dagster.operations.sql.project import SQL_FOLDER, SqlProject
+from quant_dagster.operations.sql.templates import SqlModelError
+from quant_dagster.operations.sql.tests import Severity
 from quant_dagster.settings import load_settings
 
 Editor = Callable[[str, str, str], Path]
@@ -74,7 +74,7 @@ class TestDescriptions:
             assert set(model.columns) <= set(project.output_columns[model.name]), model.name
 
     def test_every_model_but_raw_refusals_has_a_uniqueness_test(self, project: SqlProject) -> None:
-        without = [n for n in project.models if not any(t.kind == "unique" for t in project.tests_of(n))]
+        without = [n for n in project.models if not any(t.kind == "unique" and t.model == n for t in project.tests)]
         assert without == ["stg_rejected_rows"]
 
     def test_every_test_says_what_it_checks(self, project: SqlProject) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 from datetime import date
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -139,16 +138,6 @@ def test_zero_and_absurd_volume_are_found(panel: Panel) -> None:
         found = detectors.absurd_volume(with_cell(panel, DAY, "IBM", volume=usual * factor), SETTINGS)
         assert np.argwhere(found).shape[0] == 1
         assert at(found, panel, DAY, "IBM")
-
-
-def test_rows_out_of_time_order_are_listed() -> None:
-    rows = EmbeddedVendor("embedded_bokeh").daily_bars(["IBM", "MSFT"], date(2007, 6, 11), date(2007, 6, 15)).rows
-    assert detectors.time_order_problems(rows).is_empty()
-    ibm = rows.filter(pl.col("symbol") == "IBM")
-    broken = pl.concat([ibm[:3], ibm[2:3], ibm[1:2], ibm[3:]])
-    found = detectors.time_order_problems(broken)
-    assert found["issue"].to_list() == ["duplicate_time", "time_goes_back"]
-    assert found["session"].to_list() == [date(2007, 6, 13), date(2007, 6, 12)]
 
 
 @settings(max_examples=40, deadline=None)

@@ -21,6 +21,7 @@ from quant_dagster.risk.panic import Panic
 from quant_dagster.risk.permission import permission
 from quant_dagster.settings import PanicSettings, Settings, load_settings
 from quant_dagster.storage.ledger import Ledger
+from tests.support.ledgers import sqlite_ledger
 from tests.unit.risk.account_rules.scenarios import scenario_table as rule_scenarios
 from tests.unit.risk.gate.accounts import gate, intent
 from tests.unit.risk.gate.test_gate import REFUSALS, SCENARIOS, with_limits
@@ -64,8 +65,7 @@ def permission_rows() -> list[Row]:
     rows = []
     for name, happen in PERMISSIONS.items():
         with tempfile.TemporaryDirectory() as folder:
-            ledger = Ledger(f"sqlite:///{folder}/ledger.db", lambda: NOW)
-            ledger.upgrade()
+            ledger = sqlite_ledger(Path(folder) / "ledger.db", lambda: NOW)
             chosen = load_settings()
             chosen = chosen.model_copy(update={"home": Path(folder)})
             settings = happen(ledger, chosen) or chosen

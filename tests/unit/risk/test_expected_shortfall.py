@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from quant_dagster.risk.expected_shortfall import expected_shortfall
-from quant_dagster.risk.gate.kernel import tail_mean
+from quant_dagster.risk.gate.tail import tail_mean
 
 PNL = arrays(np.float64, 120, elements=st.floats(-1e4, 1e4, allow_nan=False))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -22,6 +23,14 @@ def test_upgraded_schema_is_the_one_the_code_defines(ledger: Ledger) -> None:
     assert ledger.current_revision() == ledger.head_revision()
     assert ledger.differences() == []
     assert ledger.upgrade() == ledger.head_revision()
+
+
+def test_the_newest_migration_is_the_one_alembic_takes(ledger: Ledger) -> None:
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(ledger._alembic_config())
+    assert ledger.head_revision() == scripts.get_current_head()
+    assert all(Path(one.path).name.startswith(one.revision) for one in scripts.walk_revisions())
 
 
 def test_a_schema_changed_behind_our_back_is_noticed(ledger: Ledger) -> None:

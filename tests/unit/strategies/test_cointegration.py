@@ -16,7 +16,6 @@ from quant_dagster.strategies.cointegration import (
     critical_values,
     engle_granger_p,
 )
-from quant_dagster.strategies.johansen import johansen
 from tests.unit.forecasting.real_returns import stock_panel
 
 
@@ -52,24 +51,6 @@ def test_johansen_is_that_of_statsmodels_on_every_pair() -> None:
         found = coint_johansen(levels[:, [i, j]], det_order=0, k_ar_diff=1)
         assert [tests.trace[i, j], tests.second_trace[i, j]] == pytest.approx(list(found.lr1), rel=1e-7, abs=1e-7)
         assert tests.maximum[i, j] == pytest.approx(found.lr2[0], rel=1e-7)
-        plain = johansen(levels[:, [i, j]])
-        assert plain.trace == pytest.approx(found.lr1, rel=1e-7, abs=1e-7)
-        assert plain.maximum == pytest.approx(found.lr2, rel=1e-7, abs=1e-7)
-
-
-def test_johansen_finds_the_published_eigenvalues_of_the_danish_money_demand() -> None:
-    """Johansen & Juselius (1990), Oxford Bulletin 52, table 2: LRM, LRY, IBO, IDE, two lags, restricted constant.
-
-    The data come with statsmodels; the eigenvalues are the published ones. The statistics follow from them: -53 times
-    the logarithm of one less each.
-    """
-    from statsmodels.datasets import danish_data
-
-    data = danish_data.load_pandas().data[["lrm", "lry", "ibo", "ide"]].to_numpy()
-    found = johansen(data, lags=1, restricted_constant=True, seasons=4)
-    assert found.eigenvalues.round(3) == pytest.approx([0.433, 0.178, 0.113, 0.043])
-    assert found.trace.round(2) == pytest.approx([49.14, 19.06, 8.69, 2.35])
-    assert found.maximum.round(2) == pytest.approx([30.09, 10.36, 6.34, 2.35])
 
 
 def test_the_p_value_is_mackinnons_over_its_whole_range() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from quant_dagster.errors import BrokerError, BrokerUnavailableError, ConfigurationError
 from quant_dagster.execution.broker import LinkState
 from quant_dagster.execution.brokers.binance_spot.codes import REFUSED_FOR_CERTAIN, TIMESTAMP, answer_to
-from quant_dagster.execution.brokers.ibkr.codes import Answer, Code
+from quant_dagster.execution.brokers.codes import Answer, Code
 from quant_dagster.settings import BinanceSpotSettings, ConnectionSettings
 
 NAME = "binance_spot"

@@ -7,7 +7,7 @@ status is UNKNOWN and could have been a success"), 429 and 418 say that nothing 
 
 from __future__ import annotations
 
-from quant_dagster.execution.brokers.ibkr.codes import Answer, Code
+from quant_dagster.execution.brokers.codes import Answer, Code
 
 NO_SUCH_ORDER = -2013
 ARCHIVED = -2026

@@ -92,6 +92,10 @@ class SpotView:
         """Up to which trade a market was told; None: never asked, or it has none."""
         return self._newest_trade.get(market_id)
 
+    def reference(self, order: VenueOrder) -> str:
+        """The id an order was sent under by us; empty for one that is not ours."""
+        return order.client_order_id if self.is_ours(order.client_order_id) else ""
+
     def is_ours(self, client_order_id: str) -> bool:
         """Was it sent under an id of ours? The venue's own programs and other clients make up theirs differently."""
         return client_order_id in self._sent or _OURS.match(client_order_id) is not None

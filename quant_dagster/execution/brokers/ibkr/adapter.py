@@ -17,14 +17,12 @@ What the broker does not promise, and what is done about it:
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
-from quant_dagster.errors import BrokerError, BrokerUnavailableError
+from quant_dagster.errors import BrokerError
 from quant_dagster.execution.broker import (
     BrokerAccount,
     BrokerOrder,
@@ -37,6 +35,7 @@ from quant_dagster.execution.broker import (
 )
 from quant_dagster.execution.brokers.ibkr.client import IbkrClient
 from quant_dagster.execution.brokers.ibkr.contracts import Contracts, Qualified, Unqualified
+from quant_dagster.execution.brokers.ibkr.evidence import Evidence
 from quant_dagster.execution.brokers.ibkr.hearing import NAME, REQUESTS_FROM
 from quant_dagster.execution.brokers.ibkr.known_order import KnownOrder
 from quant_dagster.execution.brokers.ibkr.prices import Prices
@@ -51,10 +50,6 @@ from quant_dagster.settings import ConnectionSettings, IbkrSettings
 if TYPE_CHECKING:
     import polars as pl
 
-_RESET_ZONE = ZoneInfo("America/New_York")
-_CLOCK_SECONDS = 1.0
-"""A told time is older than this: ask again. A simulated gateway's clock does not run like ours."""
-_FRESH_SECONDS = 0.5
 _HISTORY_SECONDS = 60.0
 _GROUP = "reduce-"
 _FINAL = (ReportedStatus.FILLED, ReportedStatus.CANCELED, ReportedStatus.REJECTED, ReportedStatus.EXPIRED)
@@ -90,31 +85,29 @@ class IbkrBroker:
         highest_order_number: Callable[[], int],
         sent_at: Callable[[str], datetime | None] = lambda client_order_id: None,
     ) -> None:
-        self._settings, self._connection = settings, connection
-        self._session_of, self._sent_at = session_of, sent_at
+        self._settings = settings
+        self._session_of = session_of
         self._highest_order_number = highest_order_number
         self._view = BrokerView()
         self._client = IbkrClient(settings, connection, self._view)
+        self._evidence = Evidence(self._client, self._view, connection, session_of, sent_at)
         self._contracts = Contracts(self._client, terms)
         self._prices = Prices(self._client, self._contracts)
         self._lock = threading.Lock()
         self._last_number = 0
         self._floor = 0
-        self._listed_at = float("-inf")
-        self._sent_times: dict[str, datetime] = {}
-        self._forgot_before: datetime | None = None
 
     # -- the connection ----------------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Connect and learn everything. See `RemoteBroker.open`."""
         recorded = self._highest_order_number()
-        before = self._executions_by_session()
+        before = self._evidence.executions()
         self._client.open()
         with self._lock:
             self._last_number = max(self._last_number, recorded)
             self._floor = self._client.next_number - 1
-        self._learned(before)
+        self._evidence.learned(before)
 
     def close(self) -> None:
         """Hang up; safe to repeat."""
@@ -130,12 +123,7 @@ class IbkrBroker:
 
     def refresh(self) -> None:
         """Ask again for all orders and executions; a restored link is up afterwards."""
-        before = self._executions_by_session()
-        state = self._client.state
-        self._client.ask(self._client.learn, "asking for orders and executions", 3 * self._connection.answer_seconds)
-        if state is LinkState.RESTORED and self._client.state is LinkState.RESTORED:
-            self._client.state = LinkState.UP
-        self._learned(before)
+        self._evidence.refresh()
 
     def changes(self, seconds: float) -> Changes:
         """Wait up to ``seconds`` for news, then hand over what there is, once."""
@@ -152,10 +140,7 @@ class IbkrBroker:
         BrokerUnavailableError
             The broker was never asked: there has been no connection.
         """
-        told = self._client.clock
-        if self._client.state is not LinkState.DOWN and (told is None or time.monotonic() - told[1] > _CLOCK_SECONDS):
-            self._client.ask(self._client.current_time, "asking for the time", upstream=False)
-        return self._estimated_time()
+        return self._evidence.market_time()
 
     # -- orders ------------------------------------------------------------------------------------------------------
 
@@ -207,7 +192,7 @@ class IbkrBroker:
                 limit_price=decimal_of(fields.get("lmtPrice")), connection=self._client.connections,
             )
         )  # fmt: skip
-        self._sent_times[order.client_order_id] = self._estimated_time()
+        self._evidence.sending(order.client_order_id)
         self._floor = max(self._floor, number)
         self._client.hand_over(
             lambda: self._client.place(number, found.contract, fields), f"sending order {order.client_order_id}"
@@ -218,7 +203,7 @@ class IbkrBroker:
 
     def modify(self, order: Order, *, quantity: Decimal, limit_price: Decimal | None) -> OrderReport | None:
         """Ask for quantity (of the whole order) and limit to be changed; the report is where the order stands now."""
-        known = self._seen(order.client_order_id)
+        known = self._evidence.seen(order.client_order_id)
         if known is None:
             return None
         if self._view.reported(known)[0] in _FINAL:
@@ -238,7 +223,7 @@ class IbkrBroker:
 
     def cancel(self, client_order_id: str, session: date) -> OrderReport | None:
         """Ask for an order to be cancelled; the report is where it stands now, with the request on its way."""
-        known = self._seen(client_order_id)
+        known = self._evidence.seen(client_order_id)
         if known is None or self._view.reported(known)[0] in _FINAL:
             return None if known is None else self._report(known)
         self._require_own(known, "cancelled")
@@ -254,11 +239,10 @@ class IbkrBroker:
         BrokerUnavailableError
             The broker, or its servers behind the gateway, cannot be asked: nothing may be concluded.
         """
-        known = self._seen(client_order_id)
+        known = self._evidence.seen(client_order_id)
         if known is not None:
             return self._report(known)
-        sent = self._sent_times.get(client_order_id) or self._sent_at(client_order_id)
-        doubt = self._doubt(sent)
+        doubt = self._evidence.doubt(client_order_id)
         if not doubt:
             return None
         session = self._session_of(self.market_time())
@@ -266,19 +250,19 @@ class IbkrBroker:
 
     def reports(self, client_order_ids: Sequence[str]) -> list[OrderReport]:
         """Where these orders stand; those the broker has said nothing of and that we did not send are left out."""
-        self._complete("asking where orders stand")
+        self._evidence.complete("asking where orders stand")
         known = (self._view.known(reference) for reference in client_order_ids)
-        return [self._report(order) for order in known if order is not None and self._is_evidence(order)]
+        return [self._report(order) for order in known if order is not None and self._evidence.is_evidence(order)]
 
     def executions(self, client_order_ids: Sequence[str] | None = None) -> list[Execution]:
         """Executions of these orders, or all of the account that were heard of, oldest first."""
-        self._complete("asking for executions")
+        self._evidence.complete("asking for executions")
         return [self._execution(message) for message in self._view.executions(client_order_ids)]
 
     def open_orders(self) -> list[BrokerOrder]:
         """Everything that works at the broker, of all clients and by hand; what was asked for just now is not again."""
         self._client.require_up("asking for open orders", upstream=True)
-        self._listed()
+        self._evidence.listed()
         found = []
         for order in self._view.orders():
             if not order.listed or order.contract is None or self._view.reported(order)[0] in _FINAL:
@@ -342,66 +326,6 @@ class IbkrBroker:
         """
         return self._prices.history(symbol, start, end, bar_seconds, seconds=_HISTORY_SECONDS)
 
-    # -- what may be concluded ---------------------------------------------------------------------------------------
-
-    def _seen(self, client_order_id: str) -> KnownOrder | None:
-        """The order if there is evidence of it; asks the broker before it says that there is none."""
-        known = self._view.known(client_order_id)
-        if known is not None and self._is_evidence(known):
-            self._complete(f"asking for order {client_order_id}")
-            return self._view.known(client_order_id)
-        self._client.require_up(f"asking for order {client_order_id}", upstream=True)
-        self._listed()
-        known = self._view.known(client_order_id)
-        return known if known is not None and self._is_evidence(known) else None
-
-    def _is_evidence(self, order: KnownOrder) -> bool:
-        # What was sent over this very connection is on its way; what was sent over an earlier one may have been lost.
-        on_its_way = order.connection == self._client.connections and self._client.state is not LinkState.DOWN
-        executed = bool(self._view.executed_quantity(order.reference))
-        return order.acknowledged or on_its_way or executed or order.refused_for_good
-
-    def _doubt(self, sent: datetime | None) -> str:
-        if sent is None:
-            return ""
-        now = self.market_time()
-        if self._session_of(sent) < self._session_of(now) or _day(sent) < _day(now):
-            return f"sent at {sent:%Y-%m-%d %H:%M} UTC, before the broker's day: it may have traded; check positions"
-        if self._forgot_before is not None and sent <= self._forgot_before:
-            return f"sent at {sent:%Y-%m-%d %H:%M} UTC, and the broker has since forgotten: it may have traded"
-        return ""
-
-    def _executions_by_session(self) -> set[str]:
-        return {message.key for message in self._view.executions()}
-
-    def _learned(self, before: set[str]) -> None:
-        self._listed_at = time.monotonic()
-        now = self._estimated_time()
-        told = self._client.executions_told
-        today = self._session_of(now)
-        missing = [
-            message
-            for message in self._view.executions()
-            if message.key in before and message.key not in told and message.executed_at is not None
-            and self._session_of(message.executed_at) == today
-        ]  # fmt: skip
-        if missing:
-            self._forgot_before = now
-            self._view.notice(
-                f"the broker no longer tells of {len(missing)} executions of {today}: its day was reset; orders sent"
-                f" before {now:%H:%M} UTC are not sent again without a trace of them"
-            )
-
-    def _listed(self) -> None:
-        """Open orders, completed orders and executions as of now, or of a moment ago."""
-        if time.monotonic() - self._listed_at > _FRESH_SECONDS or self._client.state is not LinkState.UP:
-            self.refresh()
-
-    def _complete(self, doing: str) -> None:
-        self._client.require_up(doing)
-        if self._client.state is LinkState.RESTORED:
-            self.refresh()
-
     def _require_own(self, order: KnownOrder, doing: str) -> None:
         if self._settings.read_only:
             raise BrokerError(NAME, f"order {order.reference} cannot be {doing}: execution.ibkr.read_only is set")
@@ -414,12 +338,6 @@ class IbkrBroker:
 
     # -- translations ------------------------------------------------------------------------------------------------
 
-    def _estimated_time(self) -> datetime:
-        told = self._client.clock
-        if told is None:
-            raise BrokerUnavailableError(NAME, "its clock is not known before the first connection")
-        return told[0] + timedelta(seconds=time.monotonic() - told[1])
-
     def _refused(self, order: Order, reason: str, number: int) -> OrderReport:
         return OrderReport(
             order.client_order_id, ReportedStatus.REJECTED, order.session, Decimal(0), reason, str(number)
@@ -429,7 +347,7 @@ class IbkrBroker:
         status, filled, reason = self._view.reported(order)
         number = str(order.order_number) if order.order_number else ""
         return OrderReport(
-            order.reference, status, self._session_of(self._estimated_time()), filled, reason, number
+            order.reference, status, self._session_of(self._evidence.estimated_time()), filled, reason, number
         )  # fmt: skip
 
     def _execution(self, message: ExecutionMessage) -> Execution:
@@ -437,7 +355,7 @@ class IbkrBroker:
             message,
             self._view.commission_of(message),
             symbol=self._contracts.symbol_of(message.contract),
-            session=self._session_of(message.executed_at or self._estimated_time()),
+            session=self._session_of(message.executed_at or self._evidence.estimated_time()),
         )
 
     def _fields(
@@ -454,8 +372,3 @@ class IbkrBroker:
                 return known.group
         # A group whose orders are done takes no new ones: every group has a name of its own.
         return f"{_GROUP}{order.client_order_id}"
-
-
-def _day(at: datetime) -> date:
-    """The broker's day, which ends about midnight in New York: what happened in it is told only in it."""
-    return at.astimezone(_RESET_ZONE).date()

@@ -334,6 +334,4 @@ class IbkrClient(Hearing):
 
 
 def _set_no_delay(transport: Any, wanted: bool) -> None:
-    connected = transport.get_extra_info("socket")
-    if connected is not None:
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(wanted))
+    transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, int(wanted))

@@ -15,8 +15,9 @@ from typing import Any
 
 from quant_dagster.errors import MalformedDataError
 from quant_dagster.execution.broker import LinkState
+from quant_dagster.execution.brokers.codes import Answer
 from quant_dagster.execution.brokers.ibkr import wire
-from quant_dagster.execution.brokers.ibkr.codes import Answer, answer_to
+from quant_dagster.execution.brokers.ibkr.codes import answer_to
 from quant_dagster.execution.brokers.ibkr.pacing import Pacer
 from quant_dagster.execution.brokers.ibkr.view import BrokerView
 from quant_dagster.settings import ConnectionSettings, IbkrSettings

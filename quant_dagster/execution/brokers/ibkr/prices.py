@@ -7,8 +7,9 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from quant_dagster.errors import BrokerError, BrokerUnavailableError, DataUnavailableError
+from quant_dagster.execution.brokers.codes import Answer
 from quant_dagster.execution.brokers.ibkr.client import IbkrClient
-from quant_dagster.execution.brokers.ibkr.codes import Answer, answer_to
+from quant_dagster.execution.brokers.ibkr.codes import answer_to
 from quant_dagster.execution.brokers.ibkr.contracts import Contracts, Unqualified
 from quant_dagster.execution.brokers.ibkr.hearing import NAME
 from quant_dagster.execution.pricing import Quote

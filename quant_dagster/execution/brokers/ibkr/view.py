@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from quant_dagster.execution.broker import ReportedStatus
-from quant_dagster.execution.brokers.ibkr.codes import Answer, answer_to
+from quant_dagster.execution.brokers.codes import Answer
+from quant_dagster.execution.brokers.ibkr.codes import answer_to
 from quant_dagster.execution.brokers.ibkr.known_order import OVER, ZERO, KnownOrder, reported
 from quant_dagster.execution.brokers.ibkr.wire import (
     CommissionMessage,

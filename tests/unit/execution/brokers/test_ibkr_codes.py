@@ -6,8 +6,9 @@ import collections
 
 import pytest
 
+from quant_dagster.execution.brokers.codes import Answer
 from quant_dagster.execution.brokers.ibkr import codes
-from quant_dagster.execution.brokers.ibkr.codes import TABLE, Answer, answer_to
+from quant_dagster.execution.brokers.ibkr.codes import TABLE, answer_to
 
 DOCUMENTED = [
     *range(100, 108), 109, 110, 111, *range(113, 127), 129, *range(131, 149), *range(151, 169), 200, 201, 202, 203,

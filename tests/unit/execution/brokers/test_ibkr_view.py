@@ -132,6 +132,52 @@ def test_a_cancellation_we_asked_for_is_one_and_an_expiry_is_one() -> None:
     assert reported(expired) is ReportedStatus.EXPIRED
 
 
+def test_a_refused_order_that_the_broker_then_cancelled_was_rejected_unless_we_asked_or_it_filled() -> None:
+    def refused() -> BrokerView:
+        view = sent()
+        view.status(status("PreSubmitted"))
+        view.error(ErrorMessage(42, 201, "Order rejected - reason:margin"), client_id=1)
+        return view
+
+    view = refused()
+    view.status(status("Cancelled"))
+    order = view.known("q1")
+    assert order is not None
+    assert view.reported(order) == (ReportedStatus.REJECTED, 0, "201: Order rejected - reason:margin")
+    filled = refused()
+    filled.execution(execution(quantity=40))
+    filled.status(status("Cancelled", 40))
+    assert reported(filled) is ReportedStatus.CANCELED
+    asked = refused()
+    asked.asked_to_cancel(order)
+    asked.status(status("Cancelled"))
+    assert reported(asked) is ReportedStatus.CANCELED
+
+
+def test_an_order_listed_as_completed_and_inactive_was_rejected_though_its_error_was_never_heard() -> None:
+    view = sent()
+    view.status(status("Inactive"))
+    ask(view, listing("Inactive", completed=True))
+    order = view.known("q1")
+    assert order is not None
+    assert view.reported(order)[::2] == (ReportedStatus.REJECTED, "inactive at the broker")
+
+
+def test_the_status_of_an_order_nobody_told_of_is_kept_for_the_listing_that_names_it() -> None:
+    view = BrokerView()
+    view.status(status("Submitted", 40))
+    assert view.known("q1") is None
+    view.order(listing("Submitted"))
+    (order,) = view.orders()
+    assert (order.reference, order.filled) == ("q1", 40)
+
+
+def test_a_cancellation_of_an_order_the_view_does_not_have_notes_nothing() -> None:
+    view = BrokerView()
+    view.asked_to_cancel(KnownOrder("q1", 42, 1))
+    assert view.orders() == [] and view.wait(0).references == ()
+
+
 def test_a_late_status_does_not_bring_a_finished_order_back() -> None:
     view = sent()
     view.status(status("Filled", 100))

@@ -92,3 +92,13 @@ def test_an_order_status_is_read() -> None:
     assert (read.order_number, read.status, read.filled, read.remaining) == (42, "Submitted", 40, 60)
     with pytest.raises(MalformedDataError, match="order status"):
         wire.read_status(fields[:5])
+
+
+@pytest.mark.parametrize("unset", [None, "", 1.7976931348623157e308, float("inf"), float("nan")])
+def test_an_amount_that_was_not_set_is_none(unset: object) -> None:
+    assert wire.decimal_of(unset) is None
+
+
+@pytest.mark.parametrize(("value", "read"), [(169.1, "169.1"), (100.0, "100"), (1e6, "1000000"), (-0.005, "-0.005")])
+def test_an_amount_is_the_decimal_that_was_written(value: float, read: str) -> None:
+    assert str(wire.decimal_of(value)) == read

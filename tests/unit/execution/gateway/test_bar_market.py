@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -15,7 +18,15 @@ from quant_dagster.accounting.books import Side
 from quant_dagster.errors import ConfigurationError, DataUnavailableError
 from quant_dagster.execution.gateway.account import Account, CommissionSchedule
 from quant_dagster.execution.gateway.bar_market import BarMarket
-from quant_dagster.execution.gateway.bars import Bar, SymbolBars, daily_bars, minute_bars, of_session, read_bars
+from quant_dagster.execution.gateway.bars import (
+    Bar,
+    SymbolBars,
+    daily_bars,
+    minute_bars,
+    minute_by_minute,
+    of_session,
+    read_bars,
+)
 from quant_dagster.execution.gateway.market import RunningClock
 from quant_dagster.execution.gateway.records import OrderState, Ticket, VenueOrder
 from quant_dagster.execution.gateway.venue import Venue
@@ -175,6 +186,31 @@ def test_a_daily_bar_is_walked_from_its_open_by_the_nearer_extreme_to_its_close(
     assert order(venue, perm_id).state is OrderState.FILLED and order(venue, perm_id).average_price == highest
 
 
+def test_an_order_that_works_for_minutes_meets_a_day_that_is_walked_by_the_minute() -> None:
+    frame = pl.read_parquet(shared_data("us_daily_yahoo_2014_2024.parquet"))
+    rows = frame.filter((pl.col("symbol") == "AAPL") & (pl.col("date").cast(pl.Date) == DAY)).with_columns(
+        pl.col("date").cast(pl.Date).alias("session")
+    )
+    legs = daily_bars(rows, {DAY: OPENS}, {DAY: CLOSES})["AAPL"].bars
+    minutes = minute_by_minute({"AAPL": SymbolBars.of(legs)}, OPENS)["AAPL"].bars
+    assert len(minutes) == (CLOSES - OPENS) // timedelta(minutes=1)
+    assert all(one.end == other.start and one.close == other.open for one, other in pairwise(minutes))
+    assert sum(one.volume for one in minutes) == sum(leg.volume for leg in legs)
+    assert (minutes[0].open, minutes[-1].close) == (legs[0].open, legs[-1].close)
+    assert max(one.high for one in minutes) == max(leg.high for leg in legs)
+    assert min(one.low for one in minutes) == min(leg.low for leg in legs)
+    assert minute_by_minute({"AAPL": SymbolBars.of(legs)}, CLOSES)["AAPL"].bars == legs, "history stays as it is"
+    market, venue = opened(bars={"AAPL": SymbolBars.of(minutes)})
+    market.advance(venue, OPENS + timedelta(minutes=30))
+    price = market.quote("AAPL").ask
+    assert price is not None
+    perm_id = place(
+        venue, OPENS + timedelta(minutes=30), kind="LMT", limit=(price * Decimal("1.001")).quantize(Decimal("0.01"))
+    )
+    market.advance(venue, OPENS + timedelta(minutes=35))
+    assert order(venue, perm_id).state is OrderState.FILLED
+
+
 @given(st.data())
 def test_no_execution_lies_outside_its_bar(data: st.DataObject) -> None:
     market, venue = opened(spread_bps=Decimal(0))
@@ -233,6 +269,45 @@ def test_a_column_that_is_not_there_names_those_that_are() -> None:
         read_bars(shared_data(FILE), {"bar_end": "when"}, time_zone="America/New_York")
     with pytest.raises(ConfigurationError, match="bar_start"):
         read_bars(shared_data(FILE), {}, time_zone="America/New_York")
+
+
+def test_a_file_is_read_the_same_whatever_names_its_times(tmp_path: Path) -> None:
+    first = of_day()[0]
+    bar = {"symbol": "AAPL", "open": 1.0, "high": 2.0, "low": 1.0, "close": 2.0, "volume": 3.0}
+    written = tmp_path / "bars.parquet"
+
+    def read(columns: dict[str, str], **changed: object) -> datetime:
+        pl.DataFrame([bar | changed]).write_parquet(written)
+        frame = read_bars(written, columns, time_zone="America/New_York")
+        assert frame.columns == ["symbol", "bar_start", "open", "high", "low", "close", "volume"]
+        found: datetime = frame["bar_start"][0]
+        return found
+
+    naive = first.end.astimezone(ZoneInfo("America/New_York")).replace(tzinfo=None)
+    assert read({}, bar_start=first.start) == read({}, bar_end=first.end) == read({"bar_end": "t"}, t=naive) == OPENS
+    with pytest.raises(ConfigurationError, match="is Date, not a time"):
+        read({}, bar_start=DAY)
+    del bar["open"]
+    with pytest.raises(ConfigurationError, match="bars have no column open"):
+        read({}, bar_start=first.start)
+
+
+def test_a_market_that_was_not_begun_begins_where_it_is_advanced_to() -> None:
+    market = BarMarket(real_bars(), opens=OPENS, closes=CLOSES)
+    book = Venue(Account("DU1", Decimal(100_000_000), CommissionSchedule()), market.instruments, market.mark)
+    at = OPENS + timedelta(minutes=10)
+    assert market.quote("AAPL").last is None
+    assert market.advance(book, at) == [] and book.is_open
+    assert market.quote("AAPL").last == of_day()[10].open
+
+
+def test_of_two_orders_of_a_group_only_the_first_meets_the_open() -> None:
+    market, book = opened()
+    grouped = {"oca_group": "g", "oca_type": 1}
+    first, second = (place(book, BEFORE, **grouped) for _ in range(2))  # type: ignore[arg-type]
+    market.advance(book, OPENS)
+    assert order(book, first).filled == 100
+    assert (order(book, second).state, order(book, second).filled) == (OrderState.CANCELLED, 0)
 
 
 def test_a_running_clock_runs_as_much_faster_as_it_is_told() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from quant_dagster.accounting.books import Side
 from quant_dagster.errors import OrderError
 from quant_dagster.execution.gateway.account import Account, CommissionSchedule
-from quant_dagster.execution.gateway.market import instrument
+from quant_dagster.execution.gateway.market import ScriptedMarket, instrument
 from quant_dagster.execution.gateway.records import Event, Executed, Notice, OrderChanged, OrderState, Ticket
 from quant_dagster.execution.gateway.venue import Venue
 
@@ -227,6 +227,73 @@ def test_the_reset_forgets_what_is_told_and_keeps_what_is_held() -> None:
     book.forget_day()
     assert book.executions_today() == [] and book.completed() == []
     assert book.account.position("AAPL").quantity == 100 and book.account.cash == CASH - 17_001
+
+
+def test_a_change_that_cannot_be_made_leaves_the_order_as_it_was() -> None:
+    book = venue(cash=Decimal(20_000))
+    perm_id = placed(book, 1, quantity=100)
+    book.execute(perm_id, Decimal(40), Decimal(170), AT)
+    before = book.order(perm_id)
+    book.answer_next(321, "not now")
+    assert codes(book.place(ticket(1, quantity=90), AT)) == [321]
+    assert codes(book.place(ticket(1, quantity=40), AT)) == [201]  # filled already
+    assert codes(book.place(ticket(1, quantity=100_000), AT)) == [201]  # beyond the buying power
+    assert codes(book.place(ticket(1, limit=Decimal("169.999")), AT)) == [110]
+    assert book.order(perm_id) == before
+
+
+def test_what_is_over_cannot_be_ended_by_the_broker() -> None:
+    book = venue()
+    perm_id = placed(book, 1)
+    book.execute(perm_id, Decimal(100), Decimal(170), AT)
+    with pytest.raises(OrderError, match="r1 is Filled already"):
+        book.end(perm_id, "halted", AT)
+
+
+def test_a_global_cancel_ends_an_entry_and_its_exit_once_each() -> None:
+    book = venue()
+    placed(book, 1)
+    placed(book, 2, side=Side.SELL, limit=Decimal(180), parent_id=1)
+    assert codes(book.cancel_all(AT)) == [202, 202]
+    assert book.unfinished() == []
+
+
+def test_a_closed_market_trades_nothing_unless_the_broker_says_it_did() -> None:
+    book = venue()
+    book.set_open(False)
+    perm_id = placed(book, 1)
+    assert book.working("AAPL") == []
+    book.execute(perm_id, Decimal(40), Decimal(170), AT)
+    assert book.order(perm_id).state is OrderState.SUBMITTED
+    book.correct(book.executions()[0].exec_id, Decimal(0), Decimal(170), AT)
+    assert (book.order(perm_id).state, book.order(perm_id).filled) == (OrderState.SUBMITTED, 0)
+
+
+def test_exits_that_were_not_transmitted_wait_on_after_their_entry_filled() -> None:
+    book = venue()
+    entry = placed(book, 1)
+    held = placed(book, 2, side=Side.SELL, limit=Decimal(180), parent_id=1, transmit=False)
+    book.execute(entry, Decimal(100), Decimal(170), AT)
+    assert (book.order(held).state, book.order(held).waits_for) == (OrderState.PENDING_SUBMIT, 0)
+    assert book.working("AAPL") == []
+
+
+def test_a_group_without_a_type_ties_nothing_together() -> None:
+    book = venue()
+    first = placed(book, 1, oca_group="g")
+    second = placed(book, 2, oca_group="g")
+    book.execute(first, Decimal(100), Decimal(170), AT)
+    assert book.order(second).state is OrderState.SUBMITTED and book.order(second).remaining == 100
+
+
+def test_a_stop_that_the_price_reaches_becomes_a_market_order_and_fills() -> None:
+    market = ScriptedMarket({"AAPL": Decimal(170)}, fills_at_once=True)
+    book = Venue(Account("DU1", CASH, CommissionSchedule()), market.instruments, market.mark)
+    perm_id = placed(book, 1, side=Side.SELL, order_type="STP", limit=None, stop=Decimal(165))
+    assert market.advance(book, AT) == []
+    market.set_price("AAPL", Decimal(164))
+    assert states(market.advance(book, AT)) == ["Submitted", "Filled"]
+    assert book.order(perm_id).triggered and book.order(perm_id).average_price == 164
 
 
 def test_a_fill_of_nothing_is_an_error() -> None:

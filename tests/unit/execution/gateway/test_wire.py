@@ -50,3 +50,7 @@ def test_a_field_that_is_missing_or_no_number_is_named() -> None:
                          (lambda: fields[1:9], "9")):  # fmt: skip
         with pytest.raises(MalformedDataError, match=named):
             wrong()
+
+
+def test_what_is_not_there_is_an_empty_field_and_a_truth_value_a_digit() -> None:
+    assert message(None, True, False, Decimal("1.50")) == frame(b"\x001\x000\x001.5\x00")

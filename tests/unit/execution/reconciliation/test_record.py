@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import select
 
 from quant_dagster.accounting import books
-from quant_dagster.accounting.books import Account
-from quant_dagster.errors import ControlError
+from quant_dagster.accounting.books import Account, Side
+from quant_dagster.errors import BooksError, ControlError
 from quant_dagster.execution.booking import book_executions
 from quant_dagster.execution.broker import BrokerAccount
 from quant_dagster.execution.brokers.paper import PaperBroker
@@ -216,6 +216,22 @@ def test_a_fill_the_broker_does_not_know_is_taken_out_by_a_person(ledger: Ledger
     assert sound(ledger)
 
 
+@pytest.mark.parametrize("kind", [BreakKind.CASH, BreakKind.POSITION])
+def test_what_a_corrected_fill_has_changed_is_not_balanced_before_the_next_comparison(
+    ledger: Ledger, desk, broker: PaperBroker, kind: BreakKind
+) -> None:
+    found = reconcile(ledger, broker, hidden(broker))
+    balance(ledger, of(found, BreakKind.FILL), **PERSON, session=TUESDAY, currency="USD")
+    with ledger.read() as connection:
+        before = books.balances(connection)
+    with pytest.raises(ControlError, match="'quant broker reconcile' first"):
+        balance(ledger, of(found, kind), **PERSON, session=TUESDAY, currency="USD", price=Decimal(150))
+    with ledger.read() as connection:
+        after = books.balances(connection)
+    assert (after.cash, after.holdings) == (before.cash, before.holdings)
+    assert reconcile(ledger, broker, hidden(broker)).open == (), "the same difference would have been entered twice"
+
+
 def test_an_execution_of_no_order_is_booked_under_one_that_a_person_vouches_for(
     ledger: Ledger, desk, broker: PaperBroker
 ) -> None:
@@ -240,6 +256,38 @@ def test_an_execution_of_no_order_is_booked_under_one_that_a_person_vouches_for(
     assert book_executions(ledger, "paper", [stray]).new == 0, "heard of again, it is known"
     taken_back = replace(stray, quantity=Decimal(0), correction=1)
     assert book_executions(ledger, "paper", [taken_back]).corrected == 1
+    assert sound(ledger)
+
+
+def test_a_fill_that_the_broker_tells_otherwise_is_corrected_by_a_person(
+    ledger: Ledger, desk, broker: PaperBroker
+) -> None:
+    (said,) = broker.executions(None)
+    cheaper = replace(said, price=said.price - 1)
+
+    def told(theirs: Theirs) -> Theirs:
+        cash = {"USD": theirs.account.cash["USD"] + said.quantity}
+        return account(replace(theirs, executions=[cheaper]), cash=cash)
+
+    found = reconcile(ledger, broker, told)
+    assert {row["kind"] for row in found.open} == {"fill", "cash"}
+    balance(ledger, of(found, BreakKind.FILL), **PERSON, session=TUESDAY, currency="USD")
+    with ledger.read() as connection:
+        assert books.holding_of(connection, "IBM").cost == said.quantity * cheaper.price
+    assert reconcile(ledger, broker, told).open == ()
+    assert sound(ledger)
+
+
+def test_an_execution_that_contradicts_our_order_is_not_booked_by_a_person_either(
+    ledger: Ledger, desk, broker: PaperBroker
+) -> None:
+    (said,) = broker.executions(None)
+    stray = replace(said, execution_id="stray", side=Side.SELL, quantity=Decimal(10), commission=Decimal(0))
+    found = reconcile(ledger, broker, lambda theirs: replace(theirs, executions=[*theirs.executions, stray]))
+    with pytest.raises(BooksError, match="execution stray fits no order of ours"):
+        balance(ledger, of(found, BreakKind.FILL), **PERSON, session=TUESDAY, currency="USD")
+    with ledger.read() as connection:
+        assert books.holding_of(connection, "IBM").quantity == 100
     assert sound(ledger)
 
 

@@ -28,9 +28,9 @@ AT, LATER = 600, 603
 
 @pytest.fixture(autouse=True)
 def nothing_remembered() -> Iterator[None]:
-    boosting.forget()
+    boosting._recent.clear()
     yield
-    boosting.forget()
+    boosting._recent.clear()
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def session(number: int) -> date:
 def test_a_model_carried_forward_is_trained_again_to_the_same_bits(folder: Path, first: list[Answer]) -> None:
     assert first[0].fitted_on == session(AT)
     from_file = answers(request(LATER, replace(SMALL, artifacts=folder), first[0]))
-    boosting.forget()
+    boosting._recent.clear()
     trained_again = answers(request(LATER, SMALL, first[0]))
     assert_same(from_file, trained_again)
     assert trained_again[0].fitted_on == session(AT)

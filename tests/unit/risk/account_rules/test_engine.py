@@ -188,6 +188,21 @@ def test_what_is_older_than_what_is_known_does_not_replace_it(desk: Ledger, late
     assert (held.position, held.price, held.stop_price, now.can_trade, now.account_detail) == (2, 110, 95, False, "no")
 
 
+def test_what_was_carried_over_the_reset_is_not_replaced_by_older_news_told_after_it(desk: Ledger) -> None:
+    """What is told late counts in the day it is told in, behind the state that day began with."""
+    account = rules()
+    feed(desk, account, fill(10, "ES", 2, 100), quote(11, "ES", 110), stop(12, "ES", 95, 2))
+    late = [fill(7, "ES", 9, 90, pnl=-7), quote(8, "ES", 91), stop(9, "ES", 80, 1)]
+    feed(desk, account, tick(TO_RESET + 1))
+    feed(desk, account, *late)
+    now = state(desk, account, RESET + timedelta(seconds=2))
+    held = now.holdings["ES"]
+    assert (held.position, held.entry_price, held.opened_at) == (2, 100, at(10))
+    assert (held.price, held.price_at) == (110, at(11))
+    assert (held.stop_price, held.stop_quantity, held.unprotected_since) == (95, 2, None)
+    assert now.realised_pnl == {"ES": D(-7)}, "what it realised counts all the same"
+
+
 def test_a_late_event_of_a_day_that_is_over_counts_in_the_day_it_arrives_in(desk: Ledger) -> None:
     account = rules(daily_realised_loss={"amount": 500})
     feed(desk, account, fill(TO_RESET, "NQ", -1, 100, pnl=-300))

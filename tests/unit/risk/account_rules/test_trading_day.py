@@ -37,8 +37,6 @@ def test_a_day_begins_at_five_in_the_afternoon_before(day: date, begins: str, wh
     assert CHICAGO.begins(day).tzinfo is UTC
     assert CHICAGO.day_of(instant) == day
     assert CHICAGO.day_of(instant - MOMENT) == day - timedelta(days=1)
-    assert CHICAGO.next_reset(instant - MOMENT) == instant
-    assert CHICAGO.next_reset(instant) == CHICAGO.begins(day + timedelta(days=1))
 
 
 def test_days_around_the_changes_of_the_clock_have_23_and_25_hours() -> None:

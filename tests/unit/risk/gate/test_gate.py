@@ -73,10 +73,15 @@ SCENARIOS = {
         {"max_concentration": 0.0025}, {"held": {"B": 300}}, "buy", 400, "concentration_limit"),
     "turnover": ({"max_turnover_per_session": 0.05}, {}, "buy", 500, "turnover_limit"),
     "turnover so far": ({"max_turnover_per_session": 0.05}, {"view": {"turnover": 3e4}}, "buy", 200, "turnover_limit"),
+    "turnover passed already": (
+        {"max_turnover_per_session": 0.05}, {"view": {"turnover": 6e4}}, "buy", 0, "turnover_limit"),
     "participation": ({"max_participation": 0.0005}, {}, "buy", 500, "participation"),
     "participation so far": (
         {"max_participation": 0.0005}, {"view": {"ordered": {"A": 300.0}}}, "buy", 200, "participation"),
+    "participation passed already": (
+        {"max_participation": 0.0005}, {"view": {"ordered": {"A": 600.0}}}, "buy", 0, "participation"),
     "buying power": ({}, {"cash": 5e4}, "buy", 500, "buying_power"),
+    "buying power, overdrawn": ({}, {"cash": -5e4}, "buy", 0, "buying_power"),
     "buying power, some of it on order": (
         {}, {"cash": 5e4, "working": [WorkingOrder("B", Side.BUY, 300.0)]}, "buy", 200, "buying_power"),
     "margin": (
@@ -326,15 +331,17 @@ def test_sales_of_the_same_batch_pay_for_nothing_before_they_are_filled() -> Non
     assert one.check(intent("A")).reasons == ("buying_power",)
 
 
-def test_cvar_is_scaled_to_the_largest_size_that_passes() -> None:
-    limits = with_limits(cvar_limit=0.002)
+@pytest.mark.parametrize("confidence", [0.95, 0.96])
+def test_cvar_is_scaled_to_the_largest_size_that_passes(confidence: float) -> None:
+    """The worst 12.5 of 250 scenarios, and the worst 10."""
+    limits = with_limits(cvar_limit=0.002, cvar_confidence=confidence)
     decision = gate(limits).check(intent(quantity=5000))
     size = float(decision.approved_quantity)
     unit = RETURNS[:, 0] * 100.0
     assert decision.reasons == ("position_scaled", "cvar_breach")
-    assert expected_shortfall(unit * size, 0.95) <= 2000 < expected_shortfall(unit * (size + 1), 0.95)
+    assert expected_shortfall(unit * size, confidence) <= 2000 < expected_shortfall(unit * (size + 1), confidence)
     (check,) = [one for one in decision.checks if one.code == "cvar_breach"]
-    assert check.value == pytest.approx(expected_shortfall(unit * 5000, 0.95) / 1e6, rel=1e-12)
+    assert check.value == pytest.approx(expected_shortfall(unit * 5000, confidence) / 1e6, rel=1e-12)
     assert check.limit == 0.002
 
 

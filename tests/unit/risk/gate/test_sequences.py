@@ -233,6 +233,24 @@ def test_cash_is_reserved_for_a_buy_and_given_back_as_it_fills_or_lapses() -> No
     assert cash[at.EQUITY] == 1e6 - 25
 
 
+def test_a_sale_on_order_reserves_no_cash_and_gives_none_back() -> None:
+    one = gate(held={"A": 300})
+    one.check(intent(side=Side.SELL, quantity=200))
+    assert one.exposure.account[at.CASH] == 1e6
+    one.exposure.release(WorkingOrder("A", Side.SELL, 200.0, reduce_only=True))
+    assert one.exposure.account[at.CASH] == 1e6
+    assert one.exposure.committed("A") == 300
+
+
+def test_a_new_price_of_what_is_held_changes_what_the_account_is_worth() -> None:
+    one = gate(held={"A": 300, "B": -100}, allow_short=True)
+    one.exposure.reprice("A", 95.0)
+    assert one.exposure.account[at.EQUITY] == 1e6 - 300 * 5
+    one.exposure.reprice("B", 90.0)
+    assert one.exposure.account[at.EQUITY] == 1e6 - 300 * 5 + 100 * 10
+    assert one.exposure.account[at.GROSS] == 300 * 95 + 100 * 90
+
+
 def test_while_something_held_has_no_price_nothing_is_opened() -> None:
     one = gate(held={"B": 10})
     one.exposure.reprice("B", math.nan)

@@ -94,8 +94,8 @@ def test_a_price_that_does_not_move_is_named() -> None:
 
 
 def test_dynamic_correlations_are_those_of_the_fitted_residuals() -> None:
-    from quant_dagster.forecasting.correlations import fit_dcc
-    from quant_dagster.forecasting.garch import fit_garch
+    from quant_dagster.forecasting.variance.correlations import fit_dcc
+    from quant_dagster.forecasting.variance.garch import fit_garch
 
     returns = stock_returns()[-150:, :2]
     fits = fit_garch(returns, np.array([150, 150]), steps=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from quant_dagster.forecasting.garch import CONSTANT, FITTED
+from quant_dagster.forecasting.variance.search import CONSTANT, FITTED
 from quant_dagster.risk.measures.filtered import Volatility, conditional_volatility
 from tests.unit.forecasting.real_returns import index_returns
 
