@@ -170,7 +170,9 @@ _FIELDS = {
 
 def _standing(symbol: str, rows: Sequence[Any]) -> Standing:
     traded = [row for row in rows if Account(row.account) is Account.SECURITIES and (row.quantity or row.amount)]
-    shown = traded or [row for row in rows if Account(row.account) is Account.SECURITIES] or list(rows)
+    securities = [row for row in rows if Account(row.account) is Account.SECURITIES]
+    moved = {row.currency for row in rows if row.amount}  # a corrected currency leaves rows of nothing behind
+    shown = traded or [row for row in securities if row.currency in moved] or securities or list(rows)
     if len({row.currency for row in traded}) > 1:
         raise BooksError(f"{symbol} is held in more than one currency: {sorted(str(row.currency) for row in traded)}")
     currency = shown[0].currency

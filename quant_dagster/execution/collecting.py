@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from quant_dagster.execution import order_log
 from quant_dagster.execution.booking import Booking, book_executions
-from quant_dagster.execution.broker import Broker, BrokerOrder, Execution, OrderReport, ReportedStatus
+from quant_dagster.execution.broker import Broker, BrokerOrder, Execution, OrderReport, RemoteBroker, ReportedStatus
 from quant_dagster.execution.orders import Order, OrderEvent, OrderEventKind, OrderStatus
 from quant_dagster.observability import audit
 from quant_dagster.storage.ledger import Ledger
@@ -159,6 +159,10 @@ class Collector:
         told = self._told(order)
         if order.is_final or told != order.filled_quantity or told >= order.quantity:
             return False
+        if isinstance(self.broker, RemoteBroker):
+            self.broker.refresh()  # it may have said that all is filled just before it says what was
+            if self._told(order) != told:
+                return False
         payload = {"reason": "the broker is done with it, and an execution of it was taken back"}
         self._record(OrderEvent(order.client_order_id, OrderEventKind.CANCELED, report.session, payload), "broker")
         return True

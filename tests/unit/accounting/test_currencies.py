@@ -132,6 +132,10 @@ def test_a_fill_that_was_booked_in_the_wrong_currency_is_moved_with_all_that_cam
         assert books.holding_of(connection, "SAP").realised_pnl == 40
         assert books.balances(connection).foreign_cash == {"EUR": Decimal(-981 + 440 - 1)}
         assert books.problems(connection) == []
+        books.book(connection, replace(in_euro(3, Side.SELL, "6", "110"), session=ex), at=AT)
+        assert books.holding_of(connection, "SAP").realised_pnl == 100, "closed, it is still the euro position"
+        assert books.balances(connection).foreign_cash == {"EUR": Decimal(-981 + 1100 - 2)}
+        assert books.problems(connection) == []
 
 
 def test_a_correction_that_says_what_currency_a_commission_was_in_moves_it(ledger: Ledger) -> None:

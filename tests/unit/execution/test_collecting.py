@@ -20,6 +20,7 @@ from quant_dagster.execution.broker import (
     Capabilities,
     Changes,
     Execution,
+    LinkState,
     OrderReport,
     ReportedStatus,
 )
@@ -188,6 +189,45 @@ def test_a_fill_between_two_questions_is_no_fill_that_was_taken_back(
     broker.meanwhile = lambda: None
     assert desk.sync(TUESDAY).booked.new == 1
     assert status_of(ledger, order_id) is OrderStatus.FILLED
+
+
+class SlowToTell(ToldBroker):
+    """A remote broker that says "filled" before it tells what was, and tells it when it is asked anew."""
+
+    def refresh(self) -> None:
+        self.asked.append(("refresh", ""))
+        self.meanwhile()
+
+    def open(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def ping(self, seconds: float) -> None: ...
+
+    def link(self) -> LinkState:
+        return LinkState.UP
+
+    def changes(self, seconds: float) -> Changes:
+        return Changes()
+
+    def market_time(self) -> datetime:
+        return SENT_AT
+
+    def open_orders(self) -> list[BrokerOrder]:
+        return self.working
+
+
+def test_a_remote_broker_is_asked_anew_before_a_fill_counts_as_taken_back(ledger: Ledger) -> None:
+    broker = SlowToTell()
+    desk = desk_of(ledger, broker)
+    order_id = accepted(ledger, desk)
+    broker.said = [report(order_id, ReportedStatus.FILLED, filled=100)]
+    broker.meanwhile = lambda: broker.executed.append(execution(order_id))
+    assert desk.sync(TUESDAY).closed == 0 and ("refresh", "") in broker.asked
+    assert status_of(ledger, order_id) is OrderStatus.ACCEPTED
+    broker.meanwhile = lambda: None
+    assert desk.sync(TUESDAY).booked.new == 1
+    assert status_of(ledger, order_id) is OrderStatus.FILLED and sound(ledger)
 
 
 # -- silence -------------------------------------------------------------------------------------------------------

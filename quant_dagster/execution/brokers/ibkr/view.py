@@ -64,6 +64,8 @@ class BrokerView:
         self.highest_number = 0
         self.unsettled: set[int] = set()
         """Orders about which the broker must be asked."""
+        self._listing: set[int] = set()
+        """What was listed since the listings were last asked for."""
 
     # -- what is heard -----------------------------------------------------------------------------------------------
 
@@ -97,6 +99,7 @@ class BrokerView:
                 )
             if key is None:
                 key = self._add(KnownOrder(message.reference))
+            self._listing.add(key)
             known = self._orders[key]
             status, filled = message.status, known.filled if message.filled is None else message.filled
             contradicted = 0
@@ -221,15 +224,17 @@ class BrokerView:
     # -- listings ----------------------------------------------------------------------------------------------------
 
     def begin_listing(self) -> set[int]:
-        """Open and completed orders are about to be asked for: nothing is listed now. Returns who is unsettled."""
+        """Open and completed orders are about to be asked for; until all are told, the last list stands. Returns who is
+        unsettled."""
         with self._news:
-            self._orders = {key: replace(order, listed=False) for key, order in self._orders.items()}
+            self._listing = set()
             asked, self.unsettled = self.unsettled, set()
             return asked
 
     def end_listing(self, asked: Iterable[int]) -> None:
         """Both listings are complete: what was refused and is in neither is rejected."""
         with self._news:
+            self._orders = {key: replace(one, listed=key in self._listing) for key, one in self._orders.items()}
             for key in asked:
                 known = self._orders[key]
                 if known.refusal and known.listed and not known.completed and known.status != "Inactive":

@@ -64,6 +64,17 @@ def ask(view: BrokerView, *listed: OrderMessage) -> None:
     view.end_listing(asked)
 
 
+def test_while_the_broker_is_asked_what_works_its_last_answer_stands() -> None:
+    view = sent()
+    ask(view, listing("Submitted"))
+    asked = view.begin_listing()
+    known = view.known("q1")
+    assert known is not None and known.listed, "nobody may believe that nothing works"
+    view.end_listing(asked)
+    known = view.known("q1")
+    assert known is not None and not known.listed, "the new answer does not have it"
+
+
 def test_a_sent_order_of_which_nothing_was_heard_is_sent_not_working() -> None:
     assert reported(sent()) is ReportedStatus.SENT
 
