@@ -1,4 +1,4 @@
-"""``quant data``: bars, scores, breaks between vendors, restatements, anomalies, quarantine, instruments, members."""
+"""``quant data``: bars, refused rows, scores, breaks, restatements, anomalies, quarantine, instruments, members."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from quant_dagster.cli.options import (
     parse_symbols,
 )
 
-app = typer.Typer(help="The market data: bars, quality, vendors against each other, restatements, quarantine.")
+app = typer.Typer(
+    help="The market data: bars, quality, vendors against each other, refused rows, restatements, quarantine."
+)
 SymbolArgument = Annotated[str, typer.Argument(metavar="SYMBOL", help="A symbol.")]
 
 
@@ -50,6 +52,27 @@ def raw(
     """What every vendor sent for a symbol."""
     columns = ["session", "vendor", "open", "high", "low", "close", "volume", "known_at", "row_hash"]
     _show_symbol("raw_prices", columns, "Raw prices", symbol, start, end, as_known_on, limit, json)
+
+
+@app.command()
+def rejected(
+    symbols: Symbols = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Only rows refused for this reason.")] = None,
+    limit: Limit = 40,
+    json: Json = False,
+) -> None:
+    """Rows that were refused when they were loaded: which of what file, why, and what was found."""
+    import polars as pl
+
+    from quant_dagster.cli.output import print_rows
+
+    where = pl.lit(True) if reason is None else pl.col("reason") == reason
+    if (names := parse_symbols(symbols)) is not None:
+        where &= pl.col("symbol").is_in(names)
+    rows = open_context().lake.read("rejected_rows", where=where, ordered=False)
+    newest = rows.sort("known_at", "vendor", "source", "row").tail(limit)
+    columns = ["vendor", "source", "row", "symbol", "session", "reason", "detail"]
+    print_rows(newest.to_dicts(), columns, title="Rejected rows", as_json=json)
 
 
 @app.command()

@@ -90,6 +90,8 @@ def backfill(
         "restatement": asdict(done.restated) if done.restated else None,
     }
     print_facts(facts, title="Backfill", as_json=json)
+    if facts["rejected"] and not json:
+        errors.print("rows were refused: 'quant data rejected' says which and why", style="yellow")
     if done.loaded.failures and not json:
         for said in done.loaded.failures.values():
             for message in list(dict.fromkeys(said.values()))[:3]:

@@ -169,6 +169,10 @@ def read_bars(path: Path, columns: Mapping[str, str], *, time_zone: str, seconds
             f"{path.name} has no column {', '.join(unknown)}; it has {', '.join(frame.columns)}: name them with "
             "--column bar_end=COLUMN"
         )
+    if twice := [ours for ours, theirs in columns.items() if ours != theirs and ours in frame.columns]:
+        raise ConfigurationError(
+            f"{path.name} has a column {', '.join(twice)} already: --column may not call another one so"
+        )
     frame = frame.rename({theirs: ours for ours, theirs in columns.items() if ours != theirs})
     time = next((name for name in ("bar_start", "bar_end") if name in frame.columns), None)
     if time is None:

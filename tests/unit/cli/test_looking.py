@@ -31,6 +31,7 @@ ROWS = {
     ("data", "bars", "AAPL", "--limit", "7"): 7,
     ("data", "raw", "AAPL", "--start", "2022-12-27"): 2,
     ("data", "quality", "--below", "1.1", "--start", "2022-12-28"): 20,
+    ("data", "rejected"): 0,
     ("data", "progress"): 20,
     ("data", "instruments", "--symbols", "KO,XOM"): 2,
     ("data", "breaks"): 0,
@@ -266,3 +267,20 @@ def test_status_shows_no_row_without_a_value(replayed_home: Path, command: Comma
     assert "as known on" not in shown
     assert "control codes" not in shown
     assert "control mode" in shown
+
+
+def test_a_refused_row_is_shown_with_its_file_its_number_and_what_was_found(
+    quant_home: Path, tmp_path: Path, command: Command
+) -> None:
+    path = tmp_path / "prices.csv"
+    path.write_text(
+        "symbol,date,open,high,low,close,volume\nAAPL,2020-01-02,1,2,0.5,abc,9\nKO,2020-01-03,1,2,0.5,-1,9\n"
+        "AAPL,2020-01-03,1,2,0.5,1.5,9\n"
+    )
+    loaded = command("backfill", "--vendor", "files", "--path", str(path))
+    assert loaded.code == 0 and "'quant data rejected' says which and why" in loaded.err
+    rows = command("data", "rejected", "--json").json
+    assert (rows[0]["row"], rows[0]["symbol"], rows[0]["reason"]) == (1, "AAPL", "not_a_number")
+    assert rows[0]["detail"] == "close is 'abc'" and rows[0]["source"] == "prices.csv" and len(rows) == 2
+    assert [row["symbol"] for row in command("data", "rejected", "--symbols", "ko", "--json").json] == ["KO"]
+    assert len(command("data", "rejected", "--reason", "not_a_number", "--json").json) == 1

@@ -186,6 +186,14 @@ def test_a_daily_bar_is_walked_from_its_open_by_the_nearer_extreme_to_its_close(
     assert order(venue, perm_id).state is OrderState.FILLED and order(venue, perm_id).average_price == highest
 
 
+def test_a_column_may_not_take_the_name_of_another(tmp_path: Path) -> None:
+    pl.DataFrame({"bar_start": [OPENS], "symbol": ["A"], "open": [1.0], "close": [2.0]}).write_parquet(
+        tmp_path / "b.parquet"
+    )
+    with pytest.raises(ConfigurationError, match="has a column close already"):
+        read_bars(tmp_path / "b.parquet", {"close": "open"}, time_zone="UTC")
+
+
 def test_an_order_that_works_for_minutes_meets_a_day_that_is_walked_by_the_minute() -> None:
     frame = pl.read_parquet(shared_data("us_daily_yahoo_2014_2024.parquet"))
     rows = frame.filter((pl.col("symbol") == "AAPL") & (pl.col("date").cast(pl.Date) == DAY)).with_columns(
