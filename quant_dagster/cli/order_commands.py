@@ -142,7 +142,7 @@ def _enter(
     from quant_dagster.cli.output import print_facts
     from quant_dagster.cycle.order_entry import enter_order
     from quant_dagster.execution.algorithms.parents import Algorithm
-    from quant_dagster.operations.alerts.risk import words
+    from quant_dagster.risk.reasons import words
 
     actor = _name(actor)
     if algorithm is not None and algorithm not in (*Algorithm, "none"):

@@ -161,8 +161,8 @@ def verdicts(
     from sqlalchemy import select
 
     from quant_dagster.cli.output import print_rows
-    from quant_dagster.operations.alerts.risk import words
     from quant_dagster.risk.gate import Outcome
+    from quant_dagster.risk.reasons import words
     from quant_dagster.storage.ledger_tables import risk_events as table
 
     query = select(table)

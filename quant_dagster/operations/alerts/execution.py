@@ -7,23 +7,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, select
 
 from quant_dagster.cycle.handover import DAEMON, STOPPED
 from quant_dagster.execution import foreign
 from quant_dagster.execution.algorithms.parents import ParentEventKind, ParentState
-from quant_dagster.execution.connection import ConnectionState
+from quant_dagster.execution.connection_log import Outage, outages
 from quant_dagster.execution.orders import OrderEventKind
 from quant_dagster.execution.reconciliation.breaks import BreakKind
 from quant_dagster.execution.reconciliation.record import open_breaks
 from quant_dagster.operations.alerts.notifications import Alert, Severity, untold
 from quant_dagster.storage.ledger_tables import (
     audit_log,
-    connection_events,
     heartbeats,
     order_events,
     orders,
@@ -42,21 +40,6 @@ LONG_OUTAGE = timedelta(minutes=5)
 DEADLINE = "deadline"
 """Reason of a cancellation: the order was over its deadline."""
 _ORDER_SESSIONS = 5
-_WORKS = (ConnectionState.CONNECTED.value, ConnectionState.DISCONNECTED.value)
-
-
-@dataclass(frozen=True)
-class Outage:
-    """A time without a connection to a broker; ``ended`` is None while it lasts."""
-
-    broker: str
-    began: datetime
-    ended: datetime | None
-    reason: str
-
-    def lasted(self, now: datetime) -> timedelta:
-        """How long it was, or has been so far."""
-        return (self.ended or now) - self.began
 
 
 def execution_alerts(context: TradingContext) -> list[Alert]:
@@ -105,24 +88,6 @@ def unknown_alert(row: Mapping[str, Any]) -> Alert:
             f"{row['symbol']} is locked. 'quant broker unknown' lists it, 'quant broker settle-unknown' decides",
         ),
     )
-
-
-def outages(connection: Connection) -> list[Outage]:
-    """The newest times without a connection, oldest first; one that lasts still has no end."""
-    table = connection_events
-    # The tries of one outage change between other states: a night of them must not hide where it began.
-    query = select(table).where(or_(table.c.state.in_(_WORKS), table.c.previous.in_(_WORKS)))
-    rows = connection.execute(query.order_by(table.c.recorded_at.desc(), table.c.sequence.desc()).limit(NEWEST)).all()
-    found: list[Outage] = []
-    began: dict[str, Any] = {}
-    for row in reversed(rows):
-        since = began.pop(row.broker, None)
-        if since is not None:
-            found.append(Outage(row.broker, since.recorded_at, row.recorded_at, since.reason))
-        if row.state not in _WORKS:
-            began[row.broker] = row
-    found += [Outage(broker, row.recorded_at, None, row.reason) for broker, row in began.items()]
-    return found
 
 
 def _outage_alert(outage: Outage, now: datetime) -> Alert:

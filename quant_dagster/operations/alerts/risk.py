@@ -14,12 +14,11 @@ from sqlalchemy import Connection, func, select
 from quant_dagster.cycle.panic_watch import AUDITED
 from quant_dagster.operations.alerts.notifications import Alert, Severity, untold
 from quant_dagster.risk import actions
-from quant_dagster.risk.account_rules.rules import RULES
 from quant_dagster.risk.actions import ActionState, RiskAction
 from quant_dagster.risk.control import ControlChange, ControlMode, history
 from quant_dagster.risk.gate import Outcome
+from quant_dagster.risk.reasons import words
 from quant_dagster.storage.ledger_tables import audit_log, lockouts, risk_events
-from quant_dagster.strategies.decisions import REASONS
 
 if TYPE_CHECKING:
     from quant_dagster.cycle.context import TradingContext
@@ -88,11 +87,6 @@ def action_alerts(action: RiskAction) -> list[Alert]:
         ),
     )
     return [asked, failed]
-
-
-def words(code: str) -> str:
-    """What a reason code means: of the gate, or of an account rule."""
-    return f"account rule: {RULES[code].title}" if code in RULES else REASONS.get(code, code.replace("_", " "))
 
 
 def _kills(connection: Connection) -> list[Alert]:

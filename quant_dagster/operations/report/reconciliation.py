@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, select
 
 from quant_dagster.execution import foreign
+from quant_dagster.execution.connection_log import Outage, outages
 from quant_dagster.execution.reconciliation.breaks import BreakState
 from quant_dagster.execution.reconciliation.record import open_breaks
-from quant_dagster.operations.alerts.execution import Outage, outages
 from quant_dagster.operations.report.content import Period, Row
 from quant_dagster.operations.report.tables import Column, Table, number
 from quant_dagster.storage.ledger_tables import connection_events, reconciliation_breaks, reconciliation_runs

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from quant_dagster.operations.alerts.risk import words
 from quant_dagster.operations.report.content import Period, Row
 from quant_dagster.operations.report.figures import (
     Series,
@@ -28,6 +27,7 @@ from quant_dagster.operations.report.tables import Column, Table, bps, number
 from quant_dagster.risk import actions
 from quant_dagster.risk.actions import RiskAction
 from quant_dagster.risk.gate import Outcome
+from quant_dagster.risk.reasons import words
 from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.ledger import Ledger
 from quant_dagster.storage.ledger_tables import lockouts

@@ -17,12 +17,12 @@ from quant_dagster.execution.algorithms.parameters import Parameters
 from quant_dagster.execution.algorithms.parents import Algorithm, ParentEvent, ParentEventKind
 from quant_dagster.execution.broker import BrokerOrder
 from quant_dagster.execution.connection import ConnectionState, Transition
-from quant_dagster.execution.connection_log import record_transition
+from quant_dagster.execution.connection_log import outages, record_transition
 from quant_dagster.execution.orders import OrderEvent, OrderEventKind, client_order_id
 from quant_dagster.execution.reconciliation.breaks import Break, BreakKind
 from quant_dagster.execution.reconciliation.compare import Comparison
 from quant_dagster.execution.reconciliation.record import Run, record
-from quant_dagster.operations.alerts.execution import execution_alerts, outages
+from quant_dagster.operations.alerts.execution import execution_alerts
 from quant_dagster.operations.alerts.notifications import Notifier, Severity
 from quant_dagster.risk.gate import OrderIntent, Origin, Outcome, RiskDecision
 from quant_dagster.risk.kill_switch.heartbeat import beat

@@ -13,7 +13,7 @@ from sqlalchemy import update
 from quant_dagster.cycle.context import TradingContext
 from quant_dagster.observability import audit
 from quant_dagster.operations.alerts.notifications import Alert, Notifier, Severity
-from quant_dagster.operations.alerts.risk import ORDINARY, risk_alerts, words
+from quant_dagster.operations.alerts.risk import ORDINARY, risk_alerts
 from quant_dagster.risk import actions
 from quant_dagster.risk.account_rules import lockouts
 from quant_dagster.risk.account_rules.rules import RULES
@@ -22,6 +22,7 @@ from quant_dagster.risk.control import ControlMode, escalate
 from quant_dagster.risk.gate.checks import CODES
 from quant_dagster.risk.gate.gate import LIMITS
 from quant_dagster.risk.permission import kill
+from quant_dagster.risk.reasons import words
 from quant_dagster.settings import RiskSettings
 from quant_dagster.storage.ledger_tables import lockouts as lockout_rows
 from quant_dagster.storage.ledger_tables import risk_events
