@@ -61,7 +61,7 @@ coverage: export COVERAGE_FILE := $(QUANT_HOME)/coverage/data
 coverage: $(READY) ## Branch coverage of what handles money: at least 95 %
 	@mkdir -p $(QUANT_HOME)/coverage
 	@$(BIN)/pytest -n auto --cov --cov-report= tests/unit/accounting tests/unit/risk tests/unit/execution tests/unit/cycle \
-		tests/conformance tests/integration/test_trading_daemon.py tests/integration/test_ibkr_gateway.py \
+		tests/conformance tests/integration/test_trading_daemon.py tests/integration/ibkr \
 		tests/integration/test_execution_assets.py
 	@NUMBA_DISABLE_JIT=1 $(BIN)/pytest -n auto --cov --cov-append --cov-report= tests/unit/risk/gate
 	@$(BIN)/coverage json --rcfile=/dev/null --quiet -o $(QUANT_HOME)/coverage/report.json
@@ -75,7 +75,7 @@ ib-async: $(READY) ## The Interactive Brokers tests with ib_async, in an environ
 	@grep -v -e '^ib-insync==' -e '^eventkit==' requirements.lock > $(VENV)-ib-async/requirements.txt
 	@$(VENV)-ib-async/bin/python -m pip install --quiet --disable-pip-version-check -r $(VENV)-ib-async/requirements.txt "ib_async==2.1.0"
 	@PYTHONPATH=$(CURDIR) $(VENV)-ib-async/bin/python -m pytest -p no:cacheprovider \
-		tests/integration/test_ibkr_gateway.py tests/integration/test_trading_daemon.py tests/conformance -k "not paper and not binance"
+		tests/integration/ibkr tests/integration/test_trading_daemon.py tests/conformance -k "not paper and not binance"
 
 mutation: $(READY) ## Change lines of quant_dagster/risk and see whether a test notices
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "mutmut>=3.8"

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from quant_dagster.compiled import kernel_sources_hash
 from quant_dagster.storage.ledger import Ledger
 from tests.support.ledgers import postgresql_ledger, sqlite_ledger
-from tests.support.postgres import create_database, postgres_server
+from tests.support.postgres import create_database, drop_database, postgres_server
 from tests.support.replays import command, finished_replay, replayed_home
 
 __all__ = ["command", "finished_replay", "replayed_home"]
@@ -70,6 +70,9 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: Callable[[], d
         ledger = sqlite_ledger(tmp_path / "ledger.db", clock)
     else:
         server = request.getfixturevalue("postgres")
-        ledger = postgresql_ledger(server, f"ledger_{os.getpid()}_{next(_databases)}", clock)
+        name = f"ledger_{os.getpid()}_{next(_databases)}"
+        ledger = postgresql_ledger(server, name, clock)
     yield ledger
     ledger.close()
+    if request.param == "postgresql":
+        drop_database(server, name)  # a thousand of them would fill a small disk

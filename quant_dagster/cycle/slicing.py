@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from quant_dagster.cycle.gatekeeping import Gatekeeper, closing_instant
 from quant_dagster.cycle.wishes import ApprovalInputs
+from quant_dagster.errors import BrokerError, BrokerUnavailableError
 from quant_dagster.execution import order_log, verdicts
 from quant_dagster.execution.algorithms import parent_log
 from quant_dagster.execution.algorithms.due import due, finished, sliced, started, superseded
@@ -97,7 +98,12 @@ class Slicer:
         return total
 
     def _one(self, parent: ParentOrder, now: datetime) -> Sliced:
-        market = self.market(parent)
+        try:
+            market = self.market(parent)
+        except BrokerUnavailableError:
+            raise
+        except BrokerError as error:
+            return self._without_a_market(parent, error)
         with self.context.ledger.read() as connection:
             progress = parent_log.progress(connection, parent)
         cancel = tuple(child_order_id(parent, number) for number in superseded(parent, progress, now, market))
@@ -110,6 +116,16 @@ class Slicer:
         if one is None:
             return Sliced(cancel=cancel)
         return replace(self._slice(parent, progress, one), cancel=cancel)
+
+    def _without_a_market(self, parent: ParentOrder, error: BrokerError) -> Sliced:
+        """The broker is there and does not tell of this market: this order stops, the others go on."""
+        if parent.state is ParentState.PAUSED:
+            return Sliced()
+        begun = parent.state is ParentState.WORKING
+        kind = ParentEventKind.PAUSED if begun else ParentEventKind.CANCELLED
+        self._record(ParentEvent(parent.parent_id, kind, {"reason": str(error)}), "desk")
+        said = f"{_name(parent)} is {'paused' if begun else 'cancelled'}: its market cannot be told: {error}"
+        return Sliced(ended=int(not begun), said=(said,))
 
     def _slice(self, parent: ParentOrder, progress: Progress, one: Slice) -> Sliced:
         context, settings = self.context, self.context.settings

@@ -88,8 +88,8 @@ def test_three_kills_of_one_run_at_random_moments(short_run: Undisturbed, tmp_pa
 
 
 WRITES = [
-    ("quant_dagster.storage.lake:write_deltalake", 2, "before"),
-    ("quant_dagster.storage.lake:write_deltalake", 2, "after"),
+    ("quant_dagster.storage.lake.writing:write_deltalake", 2, "before"),
+    ("quant_dagster.storage.lake.writing:write_deltalake", 2, "after"),
     ("quant_dagster.features.offline:_replace", 3, "after"),
     ("feast.feature_store:FeatureStore.apply", 1, "after"),
     ("feast.feature_store:FeatureStore.write_to_online_store", 3, "before"),

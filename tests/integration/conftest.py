@@ -10,7 +10,7 @@ import pytest
 from tests.support.vendor_servers.worlds import LIVE, World, server_of, world_of
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def running_worlds() -> Iterator[dict[str, World]]:
     """Each live vendor beside its server: failures leave no trace in a vendor."""
     with ExitStack() as stack:

@@ -46,20 +46,27 @@ def port() -> int:
 
 
 @pytest.fixture(scope="module")
-def server(home: Path, port: int) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "quant_dagster.cli.main", "features", "serve", "--port", str(port)]
-    running = subprocess.Popen(command, env=environment(home), cwd=PROJECT, stdout=subprocess.PIPE, text=True)
-    try:
+def servers() -> Iterator[list[subprocess.Popen[str]]]:
+    """Those that were started; none outlives this module."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for one in started:
+        one.kill()
+        one.wait()
+
+
+@pytest.fixture
+def server(servers: list[subprocess.Popen[str]], home: Path, port: int) -> subprocess.Popen[str]:
+    """The server at work; a new one where a test has ended the last."""
+    if not servers or servers[-1].poll() is not None:
+        command = [sys.executable, "-m", "quant_dagster.cli.main", "features", "serve", "--port", str(port)]
+        servers.append(subprocess.Popen(command, env=environment(home), cwd=PROJECT, stdout=subprocess.PIPE, text=True))
         begun = time.monotonic()
         while not answers(port):
-            assert running.poll() is None, "the server ended before it answered"
+            assert servers[-1].poll() is None, "the server ended before it answered"
             assert time.monotonic() - begun < PATIENCE, "the server never answered"
             time.sleep(0.2)
-        yield running
-    finally:
-        if running.poll() is None:
-            running.kill()
-        running.wait()
+    return servers[-1]
 
 
 def answers(port: int) -> bool:

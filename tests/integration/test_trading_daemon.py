@@ -1,33 +1,58 @@
-"""The trading daemon against the loopback gateway: what is sent, what is booked, and what a person is told."""
+"""The trading daemon against the loopback gateway: what is sent, what is booked, and what a person is told.
+
+Long, because each case is a few lines against the one scene of ``tests/support/daemon.py``; headings are its chapters.
+"""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import polars as pl
 import pytest
 from sqlalchemy import select
 
 from quant_dagster.accounting import books
 from quant_dagster.accounting.books import Side
+from quant_dagster.cli.gateway_commands import _from_file, _market
 from quant_dagster.cycle.broker_reconciliation import reconcile_account
+from quant_dagster.cycle.context import TradingContext
 from quant_dagster.cycle.dead_man import ACTOR, watch
-from quant_dagster.cycle.handover import DAEMON, broker_status, connected, daemon_runs, handed_over, submit_to_broker
+from quant_dagster.cycle.handover import (
+    DAEMON,
+    ask_account,
+    broker_status,
+    connected,
+    daemon_runs,
+    handed_over,
+    require_right_account,
+    settle_at_broker,
+    submit_to_broker,
+)
+from quant_dagster.cycle.history import backfill
 from quant_dagster.cycle.order_entry import cancel_order, modify_order
 from quant_dagster.cycle.risk_actions import withdraw
+from quant_dagster.cycle.slicing import set_parent
 from quant_dagster.cycle.trading_daemon import TradingDaemon
+from quant_dagster.cycle.unknown_orders import settle_unknown
 from quant_dagster.errors import BrokerError, ConfigurationError, OrderError
 from quant_dagster.execution import foreign, order_log, requests
+from quant_dagster.execution.algorithms import parent_log
+from quant_dagster.execution.algorithms.parents import Algorithm, ParentEventKind
+from quant_dagster.execution.desk import Settlement
 from quant_dagster.execution.gateway.gateway import Gateway
 from quant_dagster.execution.lease import broker_lease
 from quant_dagster.observability import audit
 from quant_dagster.operations.verification import verify_ledger
 from quant_dagster.risk.control import ControlMode, escalate, read_mode
 from quant_dagster.risk.kill_switch.heartbeat import beat
+from quant_dagster.settings import load_settings
 from quant_dagster.storage.ledger_tables import heartbeats, order_events
 from tests.integration.troubles import TROUBLES, seen
-from tests.support.daemon import DURING, PRICES, TRADING, DaemonScene, gateway, scene, wait_for
+from tests.support.daemon import DECIDED, DURING, PRICES, TRADING, DaemonScene, gateway, scene, wait_for
+from tests.support.market_data import shared_data
 
 __all__ = ["gateway", "scene"]
 
@@ -273,8 +298,6 @@ def test_the_session_s_own_steps_hand_over_while_it_runs_and_do_the_work_when_it
 
 
 def first_session():
-    from tests.support.daemon import DECIDED
-
     return DECIDED
 
 
@@ -450,3 +473,248 @@ def test_a_lost_lease_ends_the_daemon(gateway: Gateway, scene: DaemonScene) -> N
     scene.error = None
     with broker_lease(scene.ledger, "ibkr", 60):
         pass
+
+
+# -- what the broker knows and the ledger does not --------------------------------------------------------------------
+
+
+@pytest.fixture
+def lost(gateway: Gateway, scene: DaemonScene, tmp_path: Path) -> str:
+    """An order of 7 MSFT that works at the broker, and whose ledger is gone."""
+    (tmp_path / "gone").mkdir()
+    with DaemonScene(tmp_path / "gone", gateway) as gone:
+        order_id = gone.approve("MSFT", 7)
+        assert submit_to_broker(gone.context, DECIDED).sent == 1
+    return order_id
+
+
+def reference_of(scene: DaemonScene) -> str:
+    """Ask the broker what works there; what it calls the one order that the ledger lacks."""
+    with connected(scene.context):
+        pass
+    with scene.ledger.read() as connection:
+        (found,) = foreign.unresolved(connection)
+    return str(found["reference"])
+
+
+def unresolved(scene: DaemonScene) -> int:
+    with scene.ledger.read() as connection:
+        return len(foreign.unresolved(connection))
+
+
+def test_a_lost_order_is_adopted_and_what_it_had_executed_is_booked(
+    gateway: Gateway, scene: DaemonScene, lost: str
+) -> None:
+    reference = reference_of(scene)
+    gateway.fill(lost, Decimal(3), Decimal("100.00"))
+    said = settle_unknown(scene.context, "order", reference, "adopt", actor="ann")
+    assert said == "adopted; 1 of its executions booked"
+    order = scene.order(lost)
+    assert (order.strategy, order.status, order.filled_quantity) == ("adopted", "partially_filled", 3)
+    with scene.ledger.read() as connection:
+        assert books.holding_of(connection, "MSFT").quantity == 3
+        assert books.balances(connection).cash == gateway.cash()
+        assert "order" not in {one["kind"] for one in foreign.unresolved(connection)}
+    with pytest.raises(OrderError, match="has no order"):
+        settle_unknown(scene.context, "order", reference, "dismiss", actor="ann")
+    assert sound(scene)
+
+
+def test_a_lost_order_is_cancelled_at_a_person_s_word(gateway: Gateway, scene: DaemonScene, lost: str) -> None:
+    reference = reference_of(scene)
+    assert "asked to cancel" in settle_unknown(scene.context, "order", reference, "cancel", actor="ann")
+    wait_for(lambda: all(one.state.is_final for one in gateway.orders()), "cancelled at the broker")
+    assert unresolved(scene) == 0
+
+
+def test_an_order_made_by_hand_is_left_to_where_it_was_made(gateway: Gateway, scene: DaemonScene) -> None:
+    gateway.place_foreign("MSFT", Side.BUY, Decimal(7), Decimal("100.00"), order_ref="")
+    reference = reference_of(scene)
+    for verdict in ("adopt", "cancel"):
+        with pytest.raises(OrderError, match="not sent under an id of ours"):
+            settle_unknown(scene.context, "order", reference, verdict, actor="ann")
+    assert [one.state.is_final for one in gateway.orders()] == [False]
+    assert unresolved(scene) == 1
+
+
+def test_what_is_over_meanwhile_can_only_be_dismissed(gateway: Gateway, scene: DaemonScene, lost: str) -> None:
+    reference = reference_of(scene)
+    gateway.cancel_by_broker(lost, "withdrawn by the exchange")
+    with pytest.raises(OrderError, match="does not work at broker 'ibkr' any more: dismiss it"):
+        settle_unknown(scene.context, "order", reference, "adopt", actor="ann")
+    assert unresolved(scene) == 1
+    assert "it stays unbooked" in settle_unknown(scene.context, "order", reference, "dismiss", actor="ann")
+    assert unresolved(scene) == 0
+
+
+def test_an_execution_is_never_adopted(scene: DaemonScene) -> None:
+    with pytest.raises(OrderError, match="dismissed, or booked by a balancing entry"):
+        settle_unknown(scene.context, "execution", "0001", "adopt", actor="ann")
+
+
+def test_executions_of_a_lost_order_are_said_and_not_booked(gateway: Gateway, scene: DaemonScene, lost: str) -> None:
+    scene.start()
+    scene.heard("ibkr connected")
+    gateway.fill(lost, Decimal(7), Decimal("105.50"))
+    scene.heard("executions belong to no order of ours: 'quant broker unknown' lists them")
+    scene.stop()
+    with scene.ledger.read() as connection:
+        assert books.balances(connection).holdings == {}
+        assert {one["kind"] for one in foreign.unresolved(connection)} == {"order", "execution"}
+
+
+# -- the session's own steps ------------------------------------------------------------------------------------------
+
+
+def test_the_session_s_own_steps_book_what_was_executed_unless_the_daemon_does(
+    gateway: Gateway, scene: DaemonScene, tmp_path: Path
+) -> None:
+    order_id = scene.approve("KO", 10)
+    assert submit_to_broker(scene.context, DECIDED).sent == 1
+    gateway.fill(order_id, Decimal(10), Decimal("49.60"))
+    scene.start()
+    scene.until(order_id, "filled")
+    with DaemonScene(tmp_path, gateway) as other:
+        assert settle_at_broker(other.context, TRADING) == Settlement(), "the daemon has booked it"
+        with pytest.raises(OrderError, match="is held by the trading daemon"):
+            ask_account(other.context)
+        scene.stop()
+        late = other.approve("JPM", 5)
+        assert submit_to_broker(other.context, DECIDED).sent == 1
+        gateway.fill(late, Decimal(5), Decimal("99.70"))
+        settle_at_broker(other.context, TRADING)
+        assert other.order(late).status == "filled"
+        told, working = ask_account(other.context)
+        assert (told.cash["USD"], dict(told.positions), working) == (gateway.cash(), {"KO": 10, "JPM": 5}, [])
+        assert sound(other)
+
+
+@pytest.mark.parametrize("cash", [Decimal(250_000), Decimal(0)])
+def test_books_are_opened_with_the_account_s_cash_once(tmp_path: Path, cash: Decimal) -> None:
+    with Gateway(prices=PRICES, start=DURING, cash=cash) as gateway, DaemonScene(tmp_path, gateway) as scene:
+        url = f"sqlite:///{tmp_path}/new.db"
+        storage = scene.context.settings.storage.model_copy(update={"ledger_url": url})
+        context = TradingContext(scene.context.settings.model_copy(update={"storage": storage}))
+        context.open_ledger()
+        with connected(context), context.ledger.read() as connection:
+            assert books.balances(connection).cash == cash
+        with connected(context), context.ledger.read() as connection:
+            assert books.balances(connection).cash == cash
+
+
+def test_a_venue_of_real_money_needs_the_live_mode_before_anything_is_asked() -> None:
+    real = {"broker": "binance_spot", "binance_spot": {"base_url": "https://api.binance.com/"}}
+    with pytest.raises(BrokerError, match=r"api\.binance\.com/ trades real money and mode is 'paper'"):
+        require_right_account(TradingContext(load_settings({"execution": real})))
+    test_net = {"broker": "binance_spot", "binance_spot": {"base_url": "https://testnet.binance.vision"}}
+    require_right_account(TradingContext(load_settings({"execution": test_net})))
+
+
+# -- algorithms -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def priced(scene: DaemonScene) -> DaemonScene:
+    """A desk that knows the market up to the evening its orders were decided on."""
+    backfill(scene.context, date(2018, 1, 2), DECIDED)
+    return scene
+
+
+def test_an_algorithm_s_slices_are_sent_and_end_with_it(gateway: Gateway, priced: DaemonScene) -> None:
+    parent_id = priced.approve_parent("KO", 130)
+    priced.start()
+    assert parent_id in priced.heard("starts")
+    (first,) = wait_for(lambda: slices(priced, parent_id), "the first slice")
+    priced.until(first, "accepted")
+    assert arrived(gateway, first).ticket.quantity < 130
+    said = set_parent(priced.context, parent_id, ParentEventKind.CANCELLED, actor="ann", reason="second thoughts")
+    assert said.state == "cancelled"
+    assert priced.until(first, "canceled").filled_quantity == 0
+    assert kinds(priced, first)[-2:] == ["pending_cancel", "canceled"]
+    priced.stop()
+    assert priced.daemon is not None and priced.daemon.report.slices == 1
+    assert sound(priced)
+
+
+def test_an_algorithm_is_told_the_market_s_middle_and_what_it_traded(tmp_path: Path) -> None:
+    file = shared_data("intraday_1min_us24_2019-02-11_15.parquet")
+    found = _from_file(file, {"bar_end": "bar_end_ny"}, "America/New_York", TRADING)
+    with (
+        Gateway(_market(found, Decimal("0.1"), Decimal(2)), start=DURING) as gateway,
+        DaemonScene(tmp_path, gateway) as scene,
+        connected(scene.context),
+    ):
+        waiting = replace(scene.parent(scene.approve_parent("AAPL", 130)), algorithm=Algorithm.POV)
+        seen_by = scene.context.market_watch()
+        before = seen_by.view(waiting)
+        assert before.last_price is not None and 169 < before.last_price < 172
+        assert before.volume is None, "it has not started"
+        assert before.closes_at == datetime(2019, 2, 11, 21, 0, tzinfo=UTC)
+        started = replace(waiting, starts_at=DURING - timedelta(minutes=20))
+        traded = seen_by.view(started).volume
+        ended = pl.col("bar_end_ny").is_between(
+            datetime(2019, 2, 11, 9, 40), datetime(2019, 2, 11, 10, 0), closed="right"
+        )
+        assert traded == pl.read_parquet(file).filter(ended, pl.col("symbol") == "AAPL")["volume"].sum()
+        gateway.advance(timedelta(minutes=5))
+        assert seen_by.view(started).volume == traded, "asked for no oftener than it can change anything"
+        untold = seen_by.view(replace(started, parent_id="p2", starts_at=gateway.clock.now()))
+        assert untold.volume is None, "unknown, not nothing"
+        assert seen_by.view(replace(started, algorithm=Algorithm.TWAP)).last_price is None, "a schedule does not ask"
+    paper = TradingContext(load_settings({"execution": {"broker": "paper"}})).market_watch()
+    assert (paper.quote("KO"), paper.prepare(["KO"])) == (None, {}), "a market that tells nothing"
+
+
+def slices(scene: DaemonScene, parent_id: str) -> list[str]:
+    with scene.ledger.read() as connection:
+        return [one.client_order_id for one in parent_log.children(connection, parent_id)]
+
+
+def test_the_day_s_close_ends_a_daemon_that_was_asked_to_stop_then(gateway: Gateway, scene: DaemonScene) -> None:
+    order_id = scene.approve("KO", 10)
+    scene.start(until_close=True)
+    scene.until(order_id, "accepted")
+    gateway.fill(order_id, Decimal(10), Decimal("49.60"))
+    scene.until(order_id, "filled")
+    gateway.advance(to=datetime(2019, 2, 11, 21, 0, 1, tzinfo=UTC))
+    scene.heard(f"stopping: session {TRADING} is over")
+    scene.stop()
+    assert scene.daemon is not None and (scene.daemon.report.sent, scene.daemon.report.fills) == (1, 1)
+
+
+def test_orders_are_left_working_for_a_daemon_that_starts_again(gateway: Gateway, scene: DaemonScene) -> None:
+    order_id = scene.approve("KO", 10)
+    scene.start(keep_orders=True)
+    scene.until(order_id, "accepted")
+    scene.stop()
+    assert [one.state.is_final for one in gateway.orders()] == [False]
+    assert scene.order(order_id).status == "accepted"
+
+
+def test_a_symbol_the_broker_does_not_know_is_said_and_the_rest_goes_on(gateway: Gateway, scene: DaemonScene) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRICES, "ZZZZ", Decimal("10.00"))
+        unknown, known = scene.approve("ZZZZ", 10), scene.approve("KO", 10)
+    scene.start()
+    scene.heard("ZZZZ cannot be traded at ibkr")
+    scene.until(known, "accepted")
+    assert scene.order(unknown).status != "accepted"
+
+
+def test_what_was_never_sent_is_expired_and_named(gateway: Gateway, scene: DaemonScene) -> None:
+    old = scene.approve("KO", 10, session=date(2019, 2, 7))
+    scene.start()
+    assert old in scene.heard("was never sent: expired")
+    assert scene.order(old).status in ("canceled", "expired")
+    assert gateway.orders() == ()
+
+
+def test_a_difference_with_the_broker_is_said_in_figures(gateway: Gateway, scene: DaemonScene) -> None:
+    with scene.ledger.write() as connection:
+        books.deposit(connection, Decimal(1), session=DECIDED, at=scene.ledger.now(), reference="of nobody")
+    scene.start()
+    said = scene.heard("break: cash")
+    assert "the books say 1000001" in said and "the broker says 1000000" in said
+    scene.stop()
+    assert scene.daemon is not None and scene.daemon.report.breaks >= 1
+    assert read_mode(scene.ledger).mode is ControlMode.PAUSE

@@ -94,6 +94,15 @@ def create_database(url: str, name: str, *, template: str = "template1") -> str:
     connection = psycopg2.connect(host=host, user="postgres", dbname="postgres")
     connection.autocommit = True
     with connection.cursor() as cursor:
-        cursor.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        cursor.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
     connection.close()
     return f"postgresql+psycopg2://postgres@/{name}?host={host}"
+
+
+def drop_database(url: str, name: str) -> None:
+    """Remove a database, whoever is still connected to it."""
+    connection = psycopg2.connect(host=url.partition("?host=")[2], user="postgres", dbname="postgres")
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    connection.close()

@@ -13,7 +13,7 @@ from quant_dagster.cycle.construction import AccountFacts, construct_targets
 from quant_dagster.cycle.wishes import Construction
 from quant_dagster.settings import load_settings
 from quant_dagster.storage.ledger import Ledger
-from tests.unit.cycle.test_approval import SYMBOLS, Desk, facts, inputs, market, signal, state
+from tests.unit.cycle.approval_desk import SYMBOLS, Desk, facts, inputs, market, signal, state
 
 RETURNS = market().close[1:] / market().close[:-1] - 1
 EMPTY = AccountFacts(1e6, {}, 0.0)

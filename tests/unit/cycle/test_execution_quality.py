@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -30,150 +29,35 @@ from quant_dagster.execution import order_log
 from quant_dagster.execution.algorithms import parent_log
 from quant_dagster.execution.algorithms.parameters import Parameters
 from quant_dagster.execution.algorithms.parents import Algorithm, ParentEvent, ParentEventKind, child_order_id
-from quant_dagster.execution.brokers.paper import PaperBroker
-from quant_dagster.execution.orders import OrderEvent, OrderEventKind, fill_kind
-from quant_dagster.operations.report.content import read_period
+from quant_dagster.execution.orders import OrderEventKind
 from quant_dagster.operations.report.execution import (
     ExecutionRecords,
     execution_section,
     execution_tables,
-    read_execution,
 )
-from quant_dagster.risk.gate import OrderIntent, Outcome, RiskDecision
-from quant_dagster.settings import AlgorithmSettings, ExecutionSettings, load_settings
+from quant_dagster.settings import AlgorithmSettings, load_settings
 from quant_dagster.storage.ledger_tables import order_events, orders
-from quant_dagster.storage.tables import TABLES
-from tests.support.market_data import shared_data
-from tests.support.replays import finished_replay, replayed_home
-from tests.unit.execution.test_desk import approve, desk_of
-from tests.unit.execution.test_paper import real_bar
+from tests.unit.cycle.executed_orders import (
+    DECIDED,
+    MONDAY,
+    NOW,
+    TUESDAY,
+    WEDNESDAY,
+    Executed,
+    bps,
+    daily,
+    desk,
+    happens,
+    minute_rows,
+    minutes,
+    new_york,
+    only,
+    trade,
+    verdict,
+    with_minutes,
+)
 
-__all__ = ["finished_replay", "replayed_home"]
-
-MONDAY, TUESDAY, WEDNESDAY = date(2013, 10, 7), date(2013, 10, 8), date(2013, 10, 9)
-NOW = datetime(2013, 10, 12, tzinfo=UTC)
-SETTINGS = {"portfolio": {"initial_cash": 1e6}, "execution": {"broker": "ibkr"}}
-DECIDED = Decimal("182.01")
-"""IBM's close on Monday."""
-
-
-def new_york(hour: int, minute: int, day: date = TUESDAY) -> datetime:
-    """An instant of October 2013, when New York was four hours behind UTC."""
-    return datetime(day.year, day.month, day.day, hour + 4, minute, tzinfo=UTC)
-
-
-def minutes(symbol: str = "IBM") -> pl.DataFrame:
-    """Real one-minute bars of Tuesday."""
-    return _minute_rows("intraday_1min_lean_trades.parquet", "intraday_bars", symbol)
-
-
-def _minute_rows(file: str, table: str, symbol: str) -> pl.DataFrame:
-    start = pl.col("bar_start_ny").dt.replace_time_zone("America/New_York").dt.convert_time_zone("UTC")
-    rows = pl.read_parquet(shared_data(file)).filter(pl.col("symbol") == symbol)
-    rows = rows.with_columns(
-        vendor=pl.lit("lean"), session=pl.col("bar_start_ny").dt.date(), bar_start=start, seconds=pl.lit(60),
-        known_at=start.dt.offset_by("1m"),
-    )  # fmt: skip
-    return rows.filter(pl.col("session") == TUESDAY).select(TABLES[table].schema.names()).cast(TABLES[table].schema)
-
-
-def daily(symbol: str = "IBM", first: date = date(2013, 5, 1), last: date = date(2013, 10, 11)) -> pl.DataFrame:
-    """Real unadjusted daily bars."""
-    schema = TABLES["bars"].schema
-    rows = pl.read_parquet(shared_data("us_daily_lean_raw.parquet")).with_columns(
-        session=pl.col("date").dt.date(), vendor=pl.lit("lean"), known_at=pl.lit(NOW),
-        row_hash=pl.format("{}-{}", "symbol", pl.col("date").dt.date()), level_factor=pl.lit(None),
-        vendor_change=pl.lit(None),
-    )  # fmt: skip
-    rows = rows.filter((pl.col("symbol") == symbol) & pl.col("session").is_between(first, last))
-    return rows.select(schema.names()).cast(schema)
-
-
-@pytest.fixture
-def desk() -> TradingContext:
-    context = TradingContext(load_settings(SETTINGS), clock=lambda: NOW)
-    context.lake.merge("bars", daily())
-    context.open_books(MONDAY)
-    return context
-
-
-@pytest.fixture
-def with_minutes(desk: TradingContext) -> TradingContext:
-    desk.lake.merge("intraday_bars", minutes())
-    desk.lake.merge("intraday_quotes", _minute_rows("intraday_1min_lean_quotes.parquet", "intraday_quotes", "IBM"))
-    return desk
-
-
-def verdict(
-    name: str,
-    quantity: int,
-    side: Side = Side.BUY,
-    *,
-    symbol: str = "IBM",
-    session: date = MONDAY,
-    price: Decimal = DECIDED,
-) -> RiskDecision:
-    intent = OrderIntent(name, None, "s", session, symbol, side, Decimal(quantity), price)  # type: ignore[arg-type]
-    return RiskDecision(intent, Outcome.APPROVED, Decimal(quantity), (), (), reduce_only=False)
-
-
-Executed = tuple[datetime | None, int, str]
-"""When, how many, at what price."""
-
-
-def trade(
-    context: TradingContext,
-    decision: RiskDecision,
-    fills: Sequence[Executed] = (),
-    *,
-    sent_at: datetime | None = None,
-    arrival: str | None = None,
-    broker: str = "ibkr",
-    end: OrderEventKind | None = None,
-    session: date = TUESDAY,
-    parent_id: str | None = None,
-    commission: str = "1.00",
-    provenance: dict[str, Any] | None = None,
-    tif: str = "day",
-) -> str:
-    """An order that was sent and executed as said."""
-    name, side = decision.intent.client_order_id, decision.intent.side
-    with context.ledger.write() as connection:
-        order = order_log.create(
-            connection, decision, order_type="market", time_in_force=tif, at=NOW, parent_id=parent_id
-        )
-        assert order is not None
-        sent: dict[str, Any] = {"broker": broker}
-        sent |= {} if sent_at is None else {"sent_at": sent_at.isoformat()}
-        sent |= {} if arrival is None else {"arrival_price": arrival}
-        order = _happens(connection, name, OrderEventKind.SUBMITTING, order.session, sent)
-        for number, (at, shares, price) in enumerate(fills):
-            execution = f"{name}.{session.day}.{number}"
-            fill = Fill(
-                execution, name, session, order.symbol, side, Decimal(shares), Decimal(price), Decimal(commission),
-                order.decision_price, order.decision_price, {"broker": broker} | (provenance or {}), executed_at=at,
-            )  # fmt: skip
-            books.book(connection, fill, at=NOW)
-            said = {"execution_id": execution, "quantity": shares, "price": price}
-            order = _happens(connection, name, fill_kind(order, Decimal(shares)), session, said)
-        if end is not None:
-            _happens(connection, name, end, session, {})
-    return name
-
-
-def _happens(connection: Any, name: str, kind: OrderEventKind, session: date, payload: dict[str, Any]) -> Any:
-    return order_log.record(connection, OrderEvent(name, kind, session, payload), actor="t", at=NOW)
-
-
-def only(frame: pl.DataFrame) -> dict[str, Any]:
-    (row,) = frame.to_dicts()
-    return row | {"evidence": json.loads(row["evidence"])}
-
-
-def bps(cost: float, quantity: int = 1000) -> float:
-    """Of the decision's value."""
-    return cost / (quantity * float(DECIDED)) * 1e4
-
+__all__ = ["desk", "with_minutes"]
 
 # -- whole orders -----------------------------------------------------------------------------------------------------
 
@@ -191,7 +75,7 @@ def test_an_order_in_a_real_market_is_measured_as_by_hand(with_minutes: TradingC
     assert bars.height == 5
     typical = (bars["high"] + bars["low"] + bars["close"]) / 3
     vwap = float((typical * bars["volume"]).sum() / bars["volume"].sum())
-    quotes = _minute_rows("intraday_1min_lean_quotes.parquet", "intraday_quotes", "IBM")
+    quotes = minute_rows("intraday_1min_lean_quotes.parquet", "intraday_quotes", "IBM")
     quote = quotes.filter(pl.col("bar_start") == sent).row(0, named=True)
     half = (quote["ask_open"] - quote["bid_open"]) / 2
     paid = 300 * 180.60 + 400 * 180.70
@@ -255,7 +139,7 @@ def test_no_order_is_without_a_row(desk: TradingContext) -> None:
     trade(desk, verdict("working", 100), arrival="180.50", tif="gtc")
     with desk.ledger.write() as connection:
         order_log.create(connection, verdict("held", 100), order_type="market", time_in_force="day", at=NOW)
-        _happens(connection, "held", OrderEventKind.CANCELED, MONDAY, {})
+        happens(connection, "held", OrderEventKind.CANCELED, MONDAY, {})
     rows = {row["order_id"]: row for row in measure_execution(desk, TUESDAY).to_dicts()}
     assert set(rows) == {"filled", "expired", "working", "held"}
     missed = (182.01 - 178.72) / 182.01 * 1e4
@@ -277,7 +161,7 @@ def test_an_order_of_two_sessions_is_measured_whole_in_the_last(desk: TradingCon
                     DECIDED, {"broker": "ibkr"})  # fmt: skip
         books.book(connection, fill, at=NOW)
         said = {"execution_id": "late", "quantity": 40, "price": "180.00"}
-        _happens(connection, "o", OrderEventKind.FILLED, WEDNESDAY, said)
+        happens(connection, "o", OrderEventKind.FILLED, WEDNESDAY, said)
     after = only(measure_execution(desk, WEDNESDAY))
     assert (after["session"], after["filled"], after["close_price"]) == (WEDNESDAY, 100, 181.32)
     assert only(measure_execution(desk, TUESDAY)) == after
@@ -304,7 +188,7 @@ def test_a_correction_is_measured_when_it_comes(desk: TradingContext) -> None:
         books.book(connection, replace(fill, price=Decimal("180.00"), correction=1), at=NOW)
         said = {"execution_id": fill.execution_id, "quantity": 100, "price": "180.00", "previous_quantity": 100,
                 "previous_price": "181.00"}  # fmt: skip
-        _happens(connection, "o", OrderEventKind.RESTATED, WEDNESDAY, said)
+        happens(connection, "o", OrderEventKind.RESTATED, WEDNESDAY, said)
     after = only(measure_execution(desk, WEDNESDAY))
     assert (after["session"], after["average_price"]) == (TUESDAY, 180.0)
     assert after["total_bps"] == pytest.approx(before["total_bps"] - bps(100, 100))
@@ -359,80 +243,6 @@ def test_prices_before_and_after_a_split_are_not_compared() -> None:
     row = only(measure_execution(context, monday))
     assert row["close_price"] is row["arrival_price"] is row["opportunity_bps"] is row["total_bps"] is None
     assert row["evidence"]["unknown"]["total_bps"] == "close_in_other_units:93.700000"
-
-
-# -- paper ------------------------------------------------------------------------------------------------------------
-
-
-def test_on_paper_an_order_arrives_at_the_sessions_open(desk: TradingContext) -> None:
-    trade(desk, verdict("o", 100), [(None, 100, "181.93")], broker="paper", provenance={"priced_at": "open"})
-    row = only(measure_execution(desk, TUESDAY))
-    assert (row["arrival_price"], row["evidence"]["arrival_from"]) == (181.89, "session_open")
-    assert row["delay_bps"] == pytest.approx((181.89 - 182.01) / 182.01 * 1e4)
-    assert row["spread_bps"] + row["impact_bps"] == pytest.approx((181.93 - 181.89) / 182.01 * 1e4)
-    assert row["evidence"]["hour"] == 9
-
-
-def test_on_paper_with_closes_only_an_order_arrives_at_the_close(desk: TradingContext) -> None:
-    nothing = [pl.lit(None, pl.Float64).alias(name) for name in ("open", "high", "low", "volume")]
-    desk.lake.merge("bars", daily(first=TUESDAY, last=TUESDAY).with_columns(nothing))
-    trade(desk, verdict("o", 100), [(None, 100, "178.80")], broker="paper", provenance={"priced_at": "close"})
-    row = only(measure_execution(desk, TUESDAY))
-    assert row["evidence"]["arrival_from"] == "session_close"
-    assert row["arrival_price"] == 182.01, "its reference price"
-    assert row["participation"] is None and row["evidence"]["unknown"]["participation"] == "no_volume"
-
-
-def test_what_the_paper_broker_charges_is_what_is_measured(desk: TradingContext, tmp_path: Path) -> None:
-    """From approval to the books on IBM's real bars: half spread, root of the participation, commission."""
-    monday, tuesday, costs = date(2013, 2, 25), date(2013, 2, 26), ExecutionSettings()
-    bar = real_bar(tuesday)
-    row = {
-        name: getattr(bar, name) for name in ("symbol", "session", "open", "high", "low", "close", "volume", "vendor")
-    }
-    schema = TABLES["bars"].schema
-    known = row | {"known_at": NOW, "row_hash": bar.row_hash}
-    desk.lake.merge("bars", pl.DataFrame([{name: known.get(name) for name in schema}], schema=schema))
-    order_id = approve(desk.ledger, session=monday, quantity=100_000)
-    venue = desk_of(desk.ledger, PaperBroker(tmp_path / "paper.db", costs, volume_required=True))
-    venue.submit(monday)
-    assert venue.settle(tuesday, {"IBM": bar}).fills == 1
-    row = only(measure_execution(desk, tuesday))
-    assert (row["order_id"], row["filled"], row["evidence"]["arrival_from"]) == (order_id, 100_000, "session_open")
-    assert bar.open is not None and bar.volume is not None
-    level = bar.open / 200
-    paid = costs.impact_bps * (100_000 / bar.volume) ** 0.5
-    tick = 0.0001 / 200 * 1e4
-    assert row["spread_bps"] == pytest.approx(costs.slippage_bps * level)
-    assert paid * level <= row["impact_bps"] + 1e-9 <= paid * level + tick, "rounded against us to the tick"
-    assert row["fees_bps"] == pytest.approx(100_000 * 0.005 / (100_000 * 200) * 1e4)
-    assert row["participation"] == pytest.approx(100_000 / bar.volume)
-    assert row["evidence"]["bars"][0]["row_hash"] == bar.row_hash
-
-
-@pytest.mark.slow
-def test_every_order_of_a_replay_is_measured(replayed_home: Path) -> None:
-    """The whole of it, in one go, against what the report says of each fill."""
-    context = TradingContext()
-    with context.ledger.read() as connection:
-        known = {row.client_order_id: row for row in connection.execute(select(orders))}
-        booked = books.fills_of(connection)
-        days = sorted({row.session for row in known.values()} | {fill.session for fill in booked})
-    for day in days:
-        measure_execution(context, day)
-    rows = {row["order_id"]: row for row in quality_frame(context).to_dicts()}
-    traded = {fill.client_order_id for fill in booked}
-    due = {name for name, row in known.items() if row.session < days[-1]}
-    assert traded and traded <= due == set(rows)
-    for fill in booked:
-        row = rows[fill.client_order_id]
-        if row["filled"] == row["ordered"]:
-            cost = fill.side.sign * fill.quantity * (fill.price - fill.decision_price) + fill.commission
-            assert row["total_bps"] == pytest.approx(float(cost / (fill.quantity * fill.decision_price)) * 1e4)
-        assert row["delay_bps"] is not None and row["impact_bps"] is not None
-    shown = read_execution(context.ledger, read_period(context.ledger, None), context.settings.execution)
-    assert len(execution_tables(shown)["execution_orders"].rows) == len(rows)
-    assert "nothing was learned yet" in execution_section(shown), "these closes have no volume"
 
 
 # -- algorithms -------------------------------------------------------------------------------------------------------

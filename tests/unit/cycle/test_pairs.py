@@ -111,7 +111,7 @@ def desk_with(frames: list[pl.DataFrame]) -> TradingContext:
 
 def test_what_the_account_earned_is_attributed_to_the_last_cent(ledger: Ledger, tmp_path: Path) -> None:
     """IBM is bought for the trend on Monday, filled on Tuesday, marked on Tuesday and Wednesday."""
-    from tests.unit.cycle.test_approval import Desk
+    from tests.unit.cycle.approval_desk import Desk
 
     own = Desk(ledger, tmp_path)
     own.hold(100)

@@ -18,8 +18,9 @@ from quant_dagster.risk.actions import ActionKind, ActionState, Held
 from quant_dagster.risk.control import ControlMode, current, escalate
 from quant_dagster.storage.ledger import Ledger
 from quant_dagster.storage.ledger_tables import audit_log, risk_events
-from tests.unit.cycle.test_approval import WEDNESDAY, Desk, facts, inputs, state
+from tests.unit.cycle.approval_desk import Desk, facts, inputs, state
 from tests.unit.execution import test_desk as one_order
+from tests.unit.execution.test_paper import WEDNESDAY
 
 PRICE = Decimal(str(facts("IBM").price))
 

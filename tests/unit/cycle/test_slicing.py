@@ -15,7 +15,7 @@ from sqlalchemy import select
 from quant_dagster.accounting.books import Side
 from quant_dagster.cycle.context import TradingContext
 from quant_dagster.cycle.slicing import Sliced, Slicer, cancelled_slices, set_parent
-from quant_dagster.errors import OrderError
+from quant_dagster.errors import BrokerError, BrokerUnavailableError, OrderError
 from quant_dagster.execution import order_log
 from quant_dagster.execution.algorithms import parent_log
 from quant_dagster.execution.algorithms.parameters import Parameters
@@ -245,3 +245,37 @@ def test_an_order_whose_session_passed_is_cancelled_once_its_slices_are_over(mor
 def test_a_word_on_an_order_that_is_not_there_is_refused(morning: Morning) -> None:
     with pytest.raises(OrderError, match="nobody"):
         set_parent(morning.context, "nobody", ParentEventKind.PAUSED, actor="ann", reason="news")
+
+
+def test_an_order_whose_market_cannot_be_told_ends_or_stops_and_the_others_go_on(morning: Morning) -> None:
+    """Without that, one symbol the broker does not know would keep every other order from being sent."""
+    lost, kept = morning.approve("lost"), morning.approve("kept")
+    unknown: set[str] = {lost}
+
+    def market(parent: ParentOrder) -> MarketView:
+        if parent.parent_id in unknown:
+            raise BrokerError("ibkr", "200: no such security")
+        return morning.market
+
+    morning.slicer = Slicer(morning.context, DECIDED, TRADING, market)
+    done = morning.work()
+    assert morning.parent(lost).state is ParentState.CANCELLED and "no such security" in " ".join(done.said)
+    assert morning.work().made == 1 and morning.parent(kept).state is ParentState.WORKING
+    unknown.add(kept)
+    assert "is paused: its market cannot be told" in " ".join(morning.work(1).said)
+    assert morning.parent(kept).state is ParentState.PAUSED and morning.work(1) == Sliced(), "said once"
+    unknown.clear()
+    set_parent(morning.context, kept, ParentEventKind.RESUMED, actor="ann", reason="the market is back")
+    assert morning.work(1).made == 1
+    assert verify_ledger(morning.ledger).sound
+
+
+def test_a_broker_that_is_away_ends_no_order(morning: Morning) -> None:
+    parent_id = morning.approve()
+
+    def away(parent: ParentOrder) -> MarketView:
+        raise BrokerUnavailableError("ibkr", "the line is down")
+
+    with pytest.raises(BrokerUnavailableError):
+        Slicer(morning.context, DECIDED, TRADING, away).work(OPEN)
+    assert morning.parent(parent_id).state is ParentState.APPROVED

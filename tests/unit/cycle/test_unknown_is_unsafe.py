@@ -17,7 +17,8 @@ from quant_dagster.risk.kill_switch.software import engage, kill_file
 from quant_dagster.settings import load_settings
 from quant_dagster.storage.ledger import Ledger
 from quant_dagster.storage.ledger_tables import orders, risk_events
-from tests.unit.cycle.test_approval import TUESDAY, WEDNESDAY, Desk, facts, inputs, state
+from tests.unit.cycle.approval_desk import Desk, facts, inputs, state
+from tests.unit.execution.test_paper import TUESDAY, WEDNESDAY
 
 
 @pytest.fixture

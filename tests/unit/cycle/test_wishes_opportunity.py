@@ -16,7 +16,7 @@ from quant_dagster.risk.control import ControlMode
 from quant_dagster.settings import Settings, load_settings
 from quant_dagster.strategies.decisions import REASONS, Action
 from quant_dagster.strategies.router import SignalBundle
-from tests.unit.cycle.test_approval import SHORT, SYMBOLS, facts, inputs, signal, state
+from tests.unit.cycle.approval_desk import SHORT, SYMBOLS, facts, inputs, signal, state
 
 EQUITY = 1e6
 

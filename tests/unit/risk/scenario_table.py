@@ -24,7 +24,7 @@ from quant_dagster.storage.ledger import Ledger
 from tests.support.ledgers import sqlite_ledger
 from tests.unit.risk.account_rules.scenarios import scenario_table as rule_scenarios
 from tests.unit.risk.gate.accounts import gate, intent
-from tests.unit.risk.gate.test_gate import REFUSALS, SCENARIOS, with_limits
+from tests.unit.risk.gate.scenarios import REFUSALS, SCENARIOS, with_limits
 
 NOW = datetime(2023, 1, 4, 21, tzinfo=UTC)
 Row = tuple[str, str, str, str]

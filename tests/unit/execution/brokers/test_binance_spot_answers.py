@@ -19,7 +19,8 @@ from quant_dagster.execution.brokers.binance_spot.markets import Market, read_ma
 from quant_dagster.execution.brokers.binance_spot.messages import VenueOrder
 from quant_dagster.execution.brokers.binance_spot.translation import account_of
 from quant_dagster.execution.brokers.binance_spot.view import SpotView
-from tests.support.binance_spot_server import BinanceSpotServer, Pair
+from tests.support.binance_spot_book import Pair
+from tests.support.binance_spot_server import BinanceSpotServer
 from tests.unit.execution.brokers.spot_at_work import Q1, Clock, broker_of, name_of, order
 
 NOON = datetime(2024, 1, 2, 12, 0, tzinfo=UTC)

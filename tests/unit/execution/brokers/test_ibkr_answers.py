@@ -32,7 +32,7 @@ from quant_dagster.execution.gateway.session import Session
 from quant_dagster.execution.gateway.wire import Fields
 from quant_dagster.execution.pricing import Quote
 from quant_dagster.market_data.instruments import Terms
-from tests.integration.test_ibkr_gateway import START, TODAY, Desk, filled, order, wait_for, working
+from tests.support.ibkr_desk import START, TODAY, Desk, filled, order, wait_for, working
 from tests.support.tws_gateway import wait_until
 from tests.unit.execution.gateway.test_bar_market import CLOSES, OPENS, of_day, real_bars
 

@@ -13,7 +13,7 @@ from quant_dagster.cli.cost_commands import app
 from quant_dagster.cycle.context import TradingContext
 from quant_dagster.cycle.execution_quality import measure_execution
 from quant_dagster.errors import ConfigurationError, LedgerError
-from tests.unit.cycle.test_execution_quality import TUESDAY, desk, trade, verdict  # noqa: F401 - a fixture
+from tests.unit.cycle.executed_orders import TUESDAY, desk, trade, verdict  # noqa: F401 - a fixture
 
 
 def command(*arguments: str) -> Result:

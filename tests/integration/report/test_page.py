@@ -1,127 +1,32 @@
-"""The HTML report and the pictures of a real replay: what they say is what the ledger and the lake hold."""
+"""The HTML report of a real replay: what it says is what the ledger and the lake hold."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import io
-import json
 import re
 from collections import Counter
-from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from decimal import Decimal
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from sqlalchemy import select, update
 
 from quant_dagster.accounting import books
-from quant_dagster.cycle.context import TradingContext
-from quant_dagster.cycle.risk_report import risk_report
-from quant_dagster.cycle.stress_report import stress_report
-from quant_dagster.cycle.var_backtest import var_backtest
 from quant_dagster.errors import LedgerError
-from quant_dagster.market_data.universe import load_universe
-from quant_dagster.operations.report.charts import as_markdown, equity_png, forecast_fan_png, quality_heatmap_png
 from quant_dagster.operations.report.content import forecast_outcomes, read_bars, read_forecasts, read_period
-from quant_dagster.operations.report.figures import Series, bar_figure, line_figure
-from quant_dagster.operations.report.page import write_report
-from quant_dagster.operations.report.risk import read_risk, risk_figures
-from quant_dagster.risk import actions
-from quant_dagster.risk.account_rules import lockouts
-from quant_dagster.risk.control import ControlMode, escalate
-from quant_dagster.settings import Settings, load_settings
+from quant_dagster.settings import load_settings
 from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.ledger import Ledger
 from quant_dagster.storage.ledger_tables import account_snapshots, decisions, fills, postings, risk_events
 from quant_dagster.storage.tables import TABLES
 from quant_dagster.strategies.decisions import REASONS
-from tests.support.replays import finished_replay, ledger_rows, open_ledger, replayed_home
+from tests.integration.report.pages import THREE, Write
+from tests.support.replays import ledger_rows
 
-__all__ = ["finished_replay", "replayed_home"]
-
-THREE = [date(2022, 12, 23), date(2022, 12, 27), date(2022, 12, 28)]
 HOSTILE = "</script><img src=x onerror=alert(1)>&\"'\u2028"
-
-
-class Page(HTMLParser):
-    """A page read: its elements balance, its text per element, what it would load."""
-
-    _VOID = frozenset({"meta", "link", "img", "br", "input", "line", "path", "rect", "circle"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.raw, self.open, self.found, self.loads, self.ids = text, [], [], [], set()
-        self.scripts: list[str] = []
-        self.texts: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-        self.loads += [value for name, value in attrs if name in ("src", "href", "data", "action") and value]
-        self.ids |= {value for name, value in attrs if name == "id"}
-        if tag not in self._VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        inside = self.open[-1] if self.open else ""
-        if inside == "script":
-            self.scripts.append(data)
-        elif inside != "style":
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
-
-    @property
-    def data(self) -> dict[str, Any]:
-        return json.loads(self.scripts[0])
-
-    def table(self, name: str) -> list[dict[str, Any]]:
-        content = self.data["tables"][name]
-        titles = [column["title"] for column in content["columns"]]
-        assert all(len(row) == len(titles) for row in content["rows"])
-        return [dict(zip(titles, row, strict=True)) for row in content["rows"]]
-
-
-Write = Callable[..., Page]
-
-
-@pytest.fixture
-def ledger(replayed_home: Path) -> Ledger:
-    return open_ledger(replayed_home)
-
-
-@pytest.fixture
-def lake(replayed_home: Path) -> Lake:
-    return Lake(replayed_home / "lake")
-
-
-@pytest.fixture
-def write(replayed_home: Path, ledger: Ledger, lake: Lake) -> Write:
-    """Write the report and read it."""
-
-    def written(sessions: list[date] | None = None, settings: Settings | None = None) -> Page:
-        settings = settings or load_settings()
-        universe = load_universe(settings.universe)
-        path = write_report(ledger, lake, replayed_home, sessions=sessions, universe=universe, settings=settings)
-        assert [file.name for file in path.parent.iterdir() if file.suffix == ".tmp"] == []
-        return Page(path.read_text(encoding="utf-8"))
-
-    return written
 
 
 class TestTheFile:
@@ -338,164 +243,3 @@ class TestForecastOutcomes:
         found = forecast_outcomes(read_forecasts(lake, period), read_bars(lake, period))
         far = found.filter(pl.col("horizon") == 5)
         assert far["known"].sum() == 0 and far["inside_90"].null_count() == far.height > 0
-
-
-class TestFigures:
-    def test_higher_values_are_drawn_higher_and_named(self) -> None:
-        svg = line_figure("<equity>", THREE, [Series("a & b", [1.0, 3.0, 2.0], "accent")], lambda v: f"{v:.1f}")
-        page = Page(svg)
-        line = next(attrs["d"] for tag, attrs in page.found if tag == "path")
-        (x0, y0), (x1, y1), (x2, y2) = [map(float, point.split(",")) for point in (line or "")[1:].split("L")]
-        assert x0 < x1 < x2 and y1 < y2 < y0
-        pointer = json.loads(next(attrs["data-pointer"] for tag, attrs in page.found if tag == "figure") or "")
-        assert pointer["at"] == [str(day) for day in THREE]
-        assert pointer["series"] == [{"name": "a & b", "style": "accent", "text": ["1.0", "3.0", "2.0"]}]
-        assert "<equity>" in page.text
-
-    def test_layers_stand_on_each_other(self) -> None:
-        series = [Series("low", [1.0, 0.0, 2.0], "buy"), Series("high", [1.0, 2.0, 0.0], "sell")]
-        bars = [attrs for tag, attrs in Page(bar_figure("x", THREE, series, str)).found if tag == "rect"]
-        assert [attrs["class"] for attrs in bars] == ["bar buy", "bar buy", "bar sell", "bar sell"]
-        low, high = bars[0], bars[2]
-        assert float(high["y"] or 0) + float(high["height"] or 0) == pytest.approx(float(low["y"] or 0), abs=0.2)
-
-    @pytest.mark.parametrize("values", [[5.0], [float("nan"), 7.0], [0.0, 0.0], [-1e-9, 1e9]])
-    def test_few_and_odd_values_are_drawn(self, values: list[float]) -> None:
-        svg = line_figure("x", THREE[: len(values)], [Series("y", values, "accent")], str, area=True, zero=True)
-        assert "nan" not in next(attrs["d"] for tag, attrs in Page(svg).found if tag == "path")
-
-    def test_nothing_to_draw_says_so(self) -> None:
-        assert "none" in Page(line_figure("x", [], [Series("y", [], "accent")], str)).text
-        assert "none" in Page(bar_figure("x", [], [Series("y", [], "accent")], str)).text
-
-
-class TestPictures:
-    @pytest.fixture
-    def frames(self, ledger: Ledger, lake: Lake) -> dict[str, pl.DataFrame]:
-        return {
-            "quality": lake.read("quality", start=date(2022, 10, 3)),
-            "forecasts": lake.read("forecasts", start=THREE[-1]),
-            "snapshots": ledger.frame("account_snapshots"),
-        }
-
-    @pytest.mark.parametrize(
-        ("name", "draw"),
-        [("quality", quality_heatmap_png), ("forecasts", forecast_fan_png), ("snapshots", equity_png)],
-    )
-    def test_a_picture_is_a_function_of_its_rows(
-        self, frames: dict[str, pl.DataFrame], name: str, draw: Callable[[pl.DataFrame], bytes]
-    ) -> None:
-        from matplotlib import image
-
-        picture = draw(frames[name])
-        pixels = image.imread(io.BytesIO(picture), format="png")
-        assert pixels.shape[1] == 900 and pixels.std() > 0.01
-        assert len(picture) < 100_000
-        assert draw(frames[name].sample(fraction=1.0, shuffle=True, seed=1)) == picture
-        assert draw(frames[name].head(1)) != picture
-        assert image.imread(io.BytesIO(draw(frames[name].clear())), format="png").shape == (100, 900, 4)
-
-    def test_a_low_score_is_seen(self, frames: dict[str, pl.DataFrame]) -> None:
-        lowered = frames["quality"].with_columns(
-            pl.when(pl.col("symbol") == "AAPL").then(0.1).otherwise("score").alias("score")
-        )
-        assert quality_heatmap_png(lowered) != quality_heatmap_png(frames["quality"])
-
-    def test_as_markdown_carries_the_picture(self) -> None:
-        text = as_markdown(b"\x89PNG", "equity [USD]\nand more")
-        found = re.fullmatch(r"!\[(.*)\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", text)
-        assert found is not None and found[1] == r"equity \[USD\] and more"
-        assert base64.b64decode(found[2]) == b"\x89PNG"
-
-
-class TestRisk:
-    """The section of what could be lost and what was done about it."""
-
-    def test_without_records_every_part_says_so(self, lake: Lake, write: Write) -> None:
-        for name in ("risk_measures", "risk_contributions", "stress_results", "var_backtests"):
-            lake.replace(name, TABLES[name].empty(), THREE)
-        page = write()
-        for sentence in (
-            "No risk was measured in this period", "No stress results in this period",
-            "Value at risk was not backtested up to 2022-12-28", "Nothing was locked in this period",
-            "No automatic action was ever asked for", "The control mode was never changed: NORMAL",
-        ):  # fmt: skip
-            assert sentence in page.text
-
-    def test_what_was_measured_stressed_and_foreseen(self, lake: Lake, write: Write) -> None:
-        context = TradingContext()
-        measured = {day: risk_report(context, day).measures for day in THREE[1:]}
-        stressed = stress_report(context, THREE[-1])
-        tested = var_backtest(context, THREE[-1], start=date(2022, 11, 1))
-        page = write()
-        assert {"measures", "stress", "backtests"} <= {attrs.get("data-table") for _, attrs in page.found}
-        newest = measured[THREE[-1]]
-        shown = {(row["method"], row["confidence"], row["horizon"]): row for row in page.table("measures")}
-        assert len(shown) == newest.height > 6
-        for row in newest.to_dicts():
-            cells = shown[row["method"], row["confidence"], row["horizon"]]
-            assert cells["VaR"] == pytest.approx(row["value_at_risk"], abs=1e-6)
-            assert cells["ES / equity"] == pytest.approx(row["expected_shortfall"] / row["equity"], abs=1e-6)
-        profits = {row["scenario"]: row["profit"] for row in page.table("stress")}
-        assert profits == {row["scenario"]: None if row["profit"] is None else round(row["profit"], 6)
-                           for row in stressed.results.to_dicts()}  # fmt: skip
-        exceedances = {(row["method"], row["confidence"]): row["exceedances"] for row in page.table("backtests")}
-        assert exceedances == {(row["method"], row["confidence"]): row["exceedances"] for row in tested.to_dicts()}
-        figures = risk_figures(read_risk(context.ledger, lake, read_period(context.ledger, None)))
-        labels = [attrs["aria-label"] for tag, attrs in page.found if tag == "svg"]
-        assert any(re.fullmatch(r"Value at risk over equity, 99 %, .* to 2022-12-28", label or "") for label in labels)
-        assert "Profit and loss under stress" in labels
-        drawn, dots = Page(figures["backtests"]), 0
-        for confidence in (0.95, 0.99):
-            judged = tested.filter(pl.col("confidence") == confidence)
-            best = judged.sort("conditional_coverage_p", "method", descending=[True, False], nulls_last=True)
-            assert f"equal_weight, {best['method'][0]}, {confidence * 100:.0f} %" in drawn.text
-            dots += best["exceedances"][0]
-        assert sum(tag == "circle" for tag, _ in drawn.found) == dots > 0
-
-    def test_contributions_are_the_means_of_the_methods_and_add_up(self, lake: Lake, write: Write) -> None:
-        context = TradingContext()
-        parts = risk_report(context, THREE[-1]).contributions.filter(
-            (pl.col("horizon") == 1) & (pl.col("confidence") == 0.99)
-        )
-        figures = risk_figures(read_risk(context.ledger, lake, read_period(context.ledger, None)))
-        texts = Page(figures["contributions"]).texts
-        largest = parts.group_by("symbol").agg(pl.col("component_es").mean()).sort("component_es", descending=True)
-        name, value = largest.row(0)
-        assert f"{value:,.0f}" in texts and name in texts
-
-    def test_what_was_refused_locked_asked_for_and_set(self, ledger: Ledger, write: Write) -> None:
-        moment = datetime(2022, 12, 28, 20, 59, 59, tzinfo=UTC)
-        with ledger.write() as connection:
-            event = connection.execute(select(risk_events).order_by(risk_events.c.session)).mappings().first()
-            assert event is not None
-            connection.execute(
-                update(risk_events)
-                .where(risk_events.c.event_id == event["event_id"])
-                .values(outcome="rejected", approved_quantity=0, reasons=["cvar_breach", "daily_realised_loss"])
-            )
-            lockouts.add(
-                connection, rule="daily_realised_loss", kind="lockout", symbol=None, trigger="t", reason="lost 500.00",
-                trading_day=THREE[-1], starts_at=moment, expires_at=moment + timedelta(hours=2), actor="rule",
-                now=moment,
-            )  # fmt: skip
-            held = {"KO": actions.Held(Decimal(10), Decimal(50))}
-            actions.request(
-                connection, actions.ActionKind.HALVE, held, trigger="x", actor="ada", reason="too much", at=moment
-            )
-            escalate(connection, ControlMode.PAUSE, actor="panic:errors", reason="21 requests failed", at=moment)
-        page = write()
-        refusals = {row["code"]: row for row in page.table("refusals")}
-        assert refusals["cvar_breach"]["refused"] == 1
-        assert refusals["cvar_breach"]["what it means"] == REASONS["cvar_breach"]
-        assert refusals["daily_realised_loss"]["what it means"] == "account rule: Daily realised loss"
-        (locked,) = page.table("lockouts")
-        assert (locked["rule"], locked["of"], locked["from"], locked["until"], locked["released"]) == (
-            "daily_realised_loss", "the whole account", "2022-12-28 20:59", "2022-12-28 22:59", None)  # fmt: skip
-        (action,) = page.table("actions")
-        assert (action["action"], action["of"], action["by"], action["state"], action["targets"]) == (
-            "halve", "everything held", "ada", "working", 1)  # fmt: skip
-        (change,) = page.table("control")
-        assert (change["from"], change["to"], change["by"], change["how"]) == (
-            "NORMAL", "PAUSE", "panic:errors", "automatic")  # fmt: skip
-        assert "Control mode PAUSE" in page.text

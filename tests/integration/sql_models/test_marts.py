@@ -1,4 +1,4 @@
-"""The SQL models on what a real replay left: their numbers, their tests, their files, and the assets they are."""
+"""The marts of a real replay: their numbers against the ledger and the lake, and their files."""
 
 from __future__ import annotations
 
@@ -7,55 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
-from sqlalchemy import delete, select
 
-from assets.marts import SOURCE_ASSETS, build_mart_assets
-from quant_dagster.definitions import defs
 from quant_dagster.operations.sql.database import run, run_tests
-from quant_dagster.operations.sql.project import SQL_FOLDER, SqlProject
+from quant_dagster.operations.sql.project import SqlProject
 from quant_dagster.operations.sql.templates import SqlModelError
-from quant_dagster.operations.sql.tests import Severity
 from quant_dagster.settings import load_settings
 from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.ledger import Ledger
-from quant_dagster.storage.ledger_tables import fills, postings
-from resources.desk import DeskResource
-from tests.support.replays import finished_replay, open_ledger, replayed_home
-
-__all__ = ["finished_replay", "replayed_home"]
-
-MARTS = ("alpha_performance", "daily_decisions", "daily_pnl", "daily_positions", "data_quality_summary",
-         "forecast_quality", "signal_quality", "trade_blotter")  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def project() -> SqlProject:
-    return SqlProject.load()
-
-
-@pytest.fixture(scope="module")
-def built(project: SqlProject, finished_replay: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The marts of the replay."""
-    out = tmp_path_factory.mktemp("marts")
-    run(project, Lake(finished_replay / "lake"), open_ledger(finished_replay), out)
-    return out
-
-
-def mart(built: Path, name: str) -> pl.DataFrame:
-    return pl.read_parquet(built / f"{name}.parquet")
-
-
-def changed(folder: Path, file: str, old: str, new: str) -> SqlProject:
-    """The real project with one text replaced."""
-    shutil.copytree(SQL_FOLDER, folder, ignore=shutil.ignore_patterns("target", "logs"))
-    text = (folder / file).read_text()
-    assert old in text
-    (folder / file).write_text(text.replace(old, new, 1))
-    return SqlProject.load(folder)
+from tests.integration.sql_models.marts import MARTS, changed, mart
+from tests.support.replays import open_ledger
 
 
 class TestNumbers:
@@ -290,155 +253,3 @@ class TestEmptyDesk:
         run(project, Lake(tmp_path / "lake"), ledger, tmp_path / "out")
         for name in MARTS:
             assert mart(tmp_path / "out", name).schema == mart(built, name).schema, name
-
-
-class TestTests:
-    def test_a_real_replay_passes_them_all(self, project: SqlProject, finished_replay: Path) -> None:
-        results = run_tests(project, Lake(finished_replay / "lake"), open_ledger(finished_replay))
-        assert [result.name for result in results] == [test.name for test in project.tests]
-        assert [result.name for result in results if not result.passed] == []
-
-    def failing(self, project: SqlProject, home: Path) -> dict[str, int]:
-        results = run_tests(project, Lake(home / "lake"), open_ledger(home))
-        return {result.name: result.failing_rows for result in results if not result.passed}
-
-    def test_row_delivered_twice_breaks_the_key(self, replayed_home: Path, tmp_path: Path) -> None:
-        file, old = "models/staging/stg_fills.sql", "from {{ source('ledger', 'fills') }}"
-        project = changed(tmp_path / "dbt_like_sql", file, old, f"{old} cross join (values (1), (2))")
-        number = open_ledger(replayed_home).frame("fills").height
-        found = self.failing(project, replayed_home)
-        assert number > 0
-        assert found["unique_stg_fills_execution_id"] == found["unique_trade_blotter_execution_id"] == number
-        results = run_tests(project, Lake(replayed_home / "lake"), open_ledger(replayed_home), ["stg_fills"])
-        [result] = [result for result in results if result.name == "unique_stg_fills_execution_id"]
-        assert result.severity is Severity.ERROR
-        assert result.sample.columns == ["value", "occurrences"] and set(result.sample["occurrences"]) == {2}
-        assert result.sample.height == min(5, number)
-
-    def test_fill_that_vanished_from_the_ledger_is_missed(self, project: SqlProject, replayed_home: Path) -> None:
-        ledger = open_ledger(replayed_home)
-        with ledger.write() as connection:
-            gone = connection.execute(select(fills.c.execution_id).order_by(fills.c.sequence)).scalars().first()
-            connection.execute(delete(fills).where(fills.c.execution_id == gone))
-        assert self.failing(project, replayed_home) == {"positions_are_the_sum_of_fills": 1}
-
-    def test_posting_that_vanished_unbalances_the_books(self, project: SqlProject, replayed_home: Path) -> None:
-        with open_ledger(replayed_home).write() as connection:
-            last = (
-                connection.execute(select(postings.c.transaction_id).where(postings.c.account == "cash"))
-                .scalars()
-                .all()[-1]
-            )
-            connection.execute(delete(postings).where(postings.c.transaction_id == last, postings.c.account == "cash"))
-        assert self.failing(project, replayed_home) == {"books_balance": 1}
-
-    def test_order_without_its_decision_is_found(self, replayed_home: Path, tmp_path: Path) -> None:
-        file, old = "models/staging/stg_decisions.sql", "from {{ source('ledger', 'decisions') }}"
-        project = changed(tmp_path / "dbt_like_sql", file, old, f"{old} where action <> 'BUY'")
-        found = self.failing(project, replayed_home)
-        orders = open_ledger(replayed_home).frame("orders")
-        assert found["relationships_stg_orders_decision_id"] == orders.filter(pl.col("side") == "buy").height > 0
-
-    def test_value_that_is_not_accepted_is_found(self, replayed_home: Path, tmp_path: Path) -> None:
-        file = "models/staging/schema.yml"
-        project = changed(tmp_path / "dbt_like_sql", file, "[BUY, SELL, HOLD, REJECT]", "[BUY, SELL, REJECT]")
-        assert self.failing(project, replayed_home) == {"accepted_values_stg_decisions_action": 1}
-
-    def test_test_whose_sql_is_wrong_names_its_file(self, replayed_home: Path, tmp_path: Path) -> None:
-        project = changed(tmp_path / "dbt_like_sql", "tests/books_balance.sql", "sum(amount)", "sum(amounts)")
-        with pytest.raises(
-            SqlModelError, match=r"dbt_like_sql/tests/books_balance\.sql: test 'books_balance' failed: "
-        ):
-            run_tests(project, Lake(replayed_home / "lake"), open_ledger(replayed_home), ["stg_postings"])
-
-
-class TestAssets:
-    """Each model is an asset of the code location, with its lineage and its tests."""
-
-    def materialized(self, *selection: dg.AssetKey | dg.AssetCheckKey) -> dg.ExecuteInProcessResult:
-        keys = [key for key in selection if isinstance(key, dg.AssetKey)]
-        checks = [key for key in selection if isinstance(key, dg.AssetCheckKey)]
-        chosen = dg.AssetSelection.assets(*keys) if keys else dg.AssetSelection.checks(*checks)
-        with dg.DagsterInstance.ephemeral() as instance:
-            return dg.materialize(
-                build_mart_assets(),
-                selection=chosen,
-                instance=instance,
-                resources={"desk": DeskResource(universe=None)},
-            )
-
-    def test_every_source_is_the_work_of_an_asset_that_exists(self, project: SqlProject) -> None:
-        known = {spec.key.to_user_string() for spec in defs.resolve_all_asset_specs()}
-        assert set(SOURCE_ASSETS) == set(project.sources)
-        assert set(SOURCE_ASSETS.values()) <= known
-
-    def test_blotter_depends_on_what_its_sql_reads(self) -> None:
-        specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
-        assert {dep.asset_key.to_user_string() for dep in specs["marts/trade_blotter"].deps} == {
-            "intermediate/int_fill_costs", "intermediate/int_order_lifecycle", "staging/stg_cycles",
-        }  # fmt: skip
-        assert [dep.asset_key.to_user_string() for dep in specs["staging/stg_quality"].deps] == ["quality_scores"]
-
-    def test_refresh_marts_builds_everything_and_checks_it(self, project: SqlProject, replayed_home: Path) -> None:
-        with dg.DagsterInstance.ephemeral() as instance:
-            result = defs.resolve_job_def("refresh_marts").execute_in_process(instance=instance)
-        assert result.success
-        checks = result.get_asset_check_evaluations()
-        assert {check.check_name for check in checks} == {test.name for test in project.tests}
-        assert all(check.passed for check in checks)
-        events = {
-            event.asset_key.to_user_string(): event for event in result.asset_materializations_for_node("sql_models")
-        }
-        assert len(events) == len(project.models)
-        blotter = events["marts/trade_blotter"].metadata
-        assert blotter["dagster/row_count"].value == open_ledger(replayed_home).frame("fills").height
-        lineage = blotter["dagster/column_lineage"].value.deps_by_column
-        assert lineage["order_status"] == [
-            dg.TableColumnDep(dg.AssetKey(["intermediate", "int_order_lifecycle"]), "status")
-        ]
-        assert Path(str(blotter["path"].value)) == replayed_home / "marts" / "trade_blotter.parquet"
-        bars = events["staging/stg_bars"].metadata
-        assert bars["dagster/column_lineage"].value.deps_by_column["close"] == [
-            dg.TableColumnDep(dg.AssetKey("bars"), "close")
-        ]
-        schema = {column.name: column for column in bars["dagster/column_schema"].value.columns}
-        said = "first trade of the session, in the units of the symbol's home vendor; "
-        assert (schema["open"].type, schema["open"].description) == (
-            "DOUBLE",
-            said + "null where the vendor has closes only",
-        )
-
-    def test_one_mart_alone_with_its_own_checks(self, project: SqlProject, replayed_home: Path) -> None:
-        result = self.materialized(dg.AssetKey(["marts", "daily_pnl"]))
-        events = result.asset_materializations_for_node("sql_models")
-        assert [event.asset_key.to_user_string() for event in events if event.asset_key] == ["marts/daily_pnl"]
-        assert {check.check_name for check in result.get_asset_check_evaluations()} == {
-            test.name for test in project.tests if test.model == "daily_pnl"
-        }
-        assert [path.name for path in (replayed_home / "marts").iterdir()] == ["daily_pnl.parquet"]
-
-    def test_check_alone_writes_nothing(self, replayed_home: Path) -> None:
-        key = dg.AssetCheckKey(dg.AssetKey(["marts", "daily_pnl"]), "equity_is_capital_and_profit")
-        result = self.materialized(key)
-        assert [check.check_name for check in result.get_asset_check_evaluations()] == [key.name]
-        assert not (replayed_home / "marts").exists()
-
-    def test_failing_test_is_a_failed_check_with_its_rows(self, replayed_home: Path) -> None:
-        with open_ledger(replayed_home).write() as connection:
-            gone = connection.execute(select(fills.c.execution_id, fills.c.symbol)).first()
-            assert gone is not None
-            connection.execute(delete(fills).where(fills.c.execution_id == gone.execution_id))
-        result = self.materialized(
-            dg.AssetCheckKey(dg.AssetKey(["marts", "daily_pnl"]), "positions_are_the_sum_of_fills")
-        )
-        [check] = result.get_asset_check_evaluations()
-        assert not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
-        assert check.metadata["failing_rows"].value == 1
-        assert gone.symbol in str(check.metadata["sample"].value)
-
-    def test_minimum_score_is_the_desk_s(self, replayed_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("QUANT_QUALITY__MINIMUM_SCORE", "1.0")
-        self.materialized(dg.AssetKey(["marts", "data_quality_summary"]))
-        summary = mart(replayed_home / "marts", "data_quality_summary")
-        assert (summary["is_rejected"] == (summary["score"] < 1.0)).all()
-        assert 0 < summary["is_rejected"].sum() < summary.height
