@@ -51,4 +51,7 @@ def adopt_order(
         payload = {"broker": broker, "broker_order_id": one.broker_order_id, "recovered": f"adopted by {actor}"}
         order_log.record(connection, OrderEvent(one.client_order_id, kind, session, payload), actor="desk", at=at)
     foreign.resolve_order(connection, broker, one, state="adopted", actor=actor, at=at)
+    for row in foreign.unresolved(connection, broker):  # what it had executed is booked under it from now on
+        if row["kind"] == "execution" and row["detail"]["client_order_id"] == one.client_order_id:
+            foreign.resolve(connection, broker, "execution", row["reference"], state="adopted", actor=actor, at=at)
     return order_log.get(connection, one.client_order_id)
