@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -14,8 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-from quant_dagster.cycle.context import Progress as ProgressCallback
 from quant_dagster.storage.types import canonical_json
+
+if TYPE_CHECKING:
+    from quant_dagster.cycle.context import Progress as ProgressCallback
 
 # A table that goes into a file or a pipe is not squeezed into 80 columns.
 console = Console(width=None if sys.stdout.isatty() else 160)

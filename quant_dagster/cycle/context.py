@@ -11,13 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quant_dagster.accounting import books
-from quant_dagster.cycle.market_watch import MarketWatch
 from quant_dagster.errors import ConfigurationError, DataUnavailableError
 from quant_dagster.execution import order_log
 from quant_dagster.execution.broker import Broker, RemoteBroker
-from quant_dagster.execution.brokers.paper import PaperBroker
-from quant_dagster.execution.desk import ExecutionDesk
-from quant_dagster.execution.pricing import MarketPricing, as_approved
 from quant_dagster.market_data import failover, instruments
 from quant_dagster.market_data.calendars import ExchangeCalendar, exchange_calendar
 from quant_dagster.market_data.failover import GUARD_PREFIX
@@ -34,7 +30,10 @@ from quant_dagster.storage.lake import Lake
 from quant_dagster.storage.ledger import Clock, Ledger, utc_now
 
 if TYPE_CHECKING:
+    # Imported where they are made: who only looks at the ledger needs none of them.
     from quant_dagster.cycle.feature_memory import FeatureMemory
+    from quant_dagster.cycle.market_watch import MarketWatch
+    from quant_dagster.execution.desk import ExecutionDesk
     from quant_dagster.features.store import FeatureStore
     from quant_dagster.market_data.sourcing import Sourcing
     from quant_dagster.resilience.guard import ServiceGuard
@@ -244,6 +243,8 @@ class TradingContext:
                     symbols=lambda: self.symbols,
                 )
             case "paper":
+                from quant_dagster.execution.brokers.paper import PaperBroker
+
                 return PaperBroker(
                     self.home / "paper_broker.db",
                     execution,
@@ -255,6 +256,9 @@ class TradingContext:
     @cached_property
     def desk(self) -> ExecutionDesk:
         """Orders between the ledger and the broker."""
+        from quant_dagster.execution.desk import ExecutionDesk
+        from quant_dagster.execution.pricing import MarketPricing, as_approved
+
         market = MarketPricing(
             self.market_watch().quote,
             self._tick_size,
@@ -275,6 +279,8 @@ class TradingContext:
 
     def market_watch(self) -> MarketWatch:
         """The market as the broker tells of it, from now on."""
+        from quant_dagster.cycle.market_watch import MarketWatch
+
         return MarketWatch(self.broker, self.calendar, session=self.trading_session, now=self.market_now)
 
     def market_now(self) -> datetime:

@@ -56,7 +56,7 @@ class DaemonScene:
     def __init__(self, home: Path, gateway: Gateway, **execution: Any) -> None:
         self.gateway = gateway
         quick = {
-            "heartbeat_seconds": 0.5, "answer_seconds": 2.0, "connect_seconds": 2.0, "backoff_first_seconds": 0.05,
+            "heartbeat_seconds": 0.5, "answer_seconds": 2.0, "connect_seconds": 10.0, "backoff_first_seconds": 0.05,
             "backoff_longest_seconds": 0.2,
         }  # fmt: skip
         given = dict(execution)
