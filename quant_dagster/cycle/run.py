@@ -138,12 +138,17 @@ def replay(
 def replay_sessions(context: TradingContext, sessions: int, end: date | None) -> Sequence[date]:
     """Load the history a replay needs and say which sessions it trades."""
     last = end or context.calendar.latest_completed(context.now())
+    _last_sessions(context, sessions, last)  # what cannot be is refused before anything is loaded
     context.ledger.upgrade()
     history.backfill(context, context.settings.market_data.history_start, last)
     bars = context.lake.read("bars", columns=["session"], symbols=context.symbols, end=last, ordered=False)
     newest = bars["session"].max()
     if not isinstance(newest, date):
         raise DataUnavailableError("every symbol", "every vendor", None, last, "no bars up to there")
+    return _last_sessions(context, sessions, newest)
+
+
+def _last_sessions(context: TradingContext, sessions: int, newest: date) -> Sequence[date]:
     # Twice the calendar days hold more than enough sessions; the surplus is cut.
     first = max(context.settings.market_data.history_start, newest - timedelta(days=2 * sessions + 14))
     days = context.calendar.session_dates(first, newest)[-sessions:]
