@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import sys
 from collections.abc import Sequence
@@ -124,9 +123,8 @@ def _asked_for(arguments: Sequence[str]) -> str | None:
 
 def main() -> None:
     """Run the command line."""
-    # Loading makes a million objects and hardly any garbage; at the end there is nothing to look for.
+    # Loading makes a million objects and hardly any garbage.
     gc.set_threshold(50_000, 20, 20)
-    atexit.register(gc.freeze)
     try:
         build(_asked_for(sys.argv[1:]))()
     except QuantError as error:

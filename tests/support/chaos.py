@@ -84,7 +84,7 @@ class Storm:
         self.chance = random.Random(seed)
         self.result = Chaos(seed, intents)
         self.kills_wanted = kills
-        self.troubles_left = troubles
+        self.troubles = self.troubles_left = troubles
         self.ledger = Ledger(f"sqlite:///{home}/ledger.db")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("QUANT_")} | {
             "QUANT_HOME": str(home),
@@ -186,7 +186,9 @@ class Storm:
             if self.daemon.poll() is not None:
                 self.result.problems.append(f"the daemon ended by itself with {self.daemon.returncode}")
                 return
-            if time.monotonic() >= next_trouble and self.troubles_left:
+            # Spread over the orders as well as over time: a fast machine gets no fewer of them.
+            due = (self.troubles - self.troubles_left + 1) * self.result.intents / (self.troubles + 1)
+            if self.troubles_left and (time.monotonic() >= next_trouble or done >= due):
                 self.troubles_left -= 1
                 self._trouble(gateway)
                 next_trouble = time.monotonic() + self.chance.uniform(0.5, 3.0)
